@@ -1,0 +1,49 @@
+/** The page size of every guest_memfd that kernels up to 7.3 make (order-0 folios only), in bytes. */
+export const PAGE_SIZE = 4096;
+
+const NS_STEPS: readonly (readonly [number, number, string])[] = [
+  [1e9, 1e9, 's'],
+  [1e6, 1e6, 'ms'],
+  [1e3, 1e3, 'µs'],
+];
+
+/** A duration in ns as people read it: `850 ns`, `52.1 ms`, `1.03 s`. */
+export function formatDuration(ns: number): string {
+  for (const [from, unit, name] of NS_STEPS) {
+    if (Math.abs(ns) >= from) {
+      const value = ns / unit;
+      const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+      return `${value.toFixed(digits)} ${name}`;
+    }
+  }
+  return `${Math.round(ns)} ns`;
+}
+
+/** A size in bytes as people read it: `4 KiB`, `2.5 MiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]!}`;
+}
+
+/** A count with thousands separators, the same in every locale: `1,614`. */
+export function formatCount(count: number): string {
+  return String(count).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+}
+
+/** An address or offset: `0x1001b4000`. */
+export function formatHex(value: number | bigint): string {
+  return `0x${value.toString(16)}`;
+}
+
+/** A time stamp in ns as the kernel's text prints it, seconds with 9 decimals: `57.101000123`. */
+export function formatSeconds(ns: bigint): string {
+  const negative = ns < 0n;
+  const abs = negative ? -ns : ns;
+  return `${negative ? '-' : ''}${abs / 1_000_000_000n}.${String(abs % 1_000_000_000n).padStart(9, '0')}`;
+}
