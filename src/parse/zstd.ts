@@ -1,0 +1,117 @@
+/**
+ * Guards around the zstd decoder (zstddec, WebAssembly), which does not report corruption: a damaged frame decodes to
+ * nothing, a damaged stream yields empty pieces for ever.
+ */
+import { ZSTDDecoder } from 'zstddec/stream';
+import { TraceError } from '../base/errors.js';
+
+/** First bytes of a zstd frame, and of what pzstd and seekable zstd put around frames. */
+const FRAME_MAGIC = 0xfd2fb528;
+const SKIPPABLE_MAGIC = 0x184d2a50;
+
+/** Largest block that one call decompresses, in bytes; a stated size beyond it is taken for damage. */
+export const MAX_ZSTD_BLOCK = 256 * 1024 * 1024;
+
+/** Blocks stated larger than this are decoded as a stream, so that memory follows the real output, not the claim. */
+const TRUSTED_BLOCK = 4 * 1024 * 1024;
+
+/** One input part at a time is copied into the decoder; larger ones are cut to this many bytes. */
+const PART_BYTES = 1024 * 1024;
+
+/** A sound stream gave at most one empty piece in a row (skippable frames: two); a stuck decoder gives nothing else. */
+const STUCK_AFTER = 8;
+
+const decoder = new ZSTDDecoder();
+
+/** Loads the decoder. To be awaited once before anything else here; further calls cost nothing. */
+export async function initZstd(): Promise<void> {
+  await decoder.init();
+}
+
+/** Whether `bytes` begin with a zstd frame (or a skippable frame, with which some writers start). */
+export function isZstd(bytes: Uint8Array): boolean {
+  if (bytes.length < 4) return false;
+  const magic = (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0;
+  return magic === FRAME_MAGIC || ((magic & 0xfffffff0) >>> 0 === SKIPPABLE_MAGIC && bytes.length >= 8);
+}
+
+/**
+ * Decompresses whole frames of which the decompressed size is known, e.g. a chunk of a trace.dat v7.
+ * Throws TraceError('corrupt') if the data is damaged or does not give exactly `expectedSize` bytes.
+ */
+export function decompressZstd(bytes: Uint8Array, expectedSize: number): Uint8Array {
+  if (!Number.isSafeInteger(expectedSize) || expectedSize < 0 || expectedSize > MAX_ZSTD_BLOCK) {
+    throw new TraceError('corrupt', `zstd block claims ${expectedSize} bytes, at most ${MAX_ZSTD_BLOCK} are possible`);
+  }
+  if (expectedSize === 0) return new Uint8Array(0);
+  const output = expectedSize <= TRUSTED_BLOCK ? decoder.decode(bytes, expectedSize) : decodeLarge(bytes, expectedSize);
+  if (output.length !== expectedSize) {
+    throw new TraceError(
+      'corrupt',
+      `zstd block of ${bytes.length} bytes is damaged: it does not give the stated ${expectedSize} bytes`,
+    );
+  }
+  return output;
+}
+
+function decodeLarge(bytes: Uint8Array, expectedSize: number): Uint8Array {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for (const piece of decompressZstdParts([bytes])) {
+    length += piece.length;
+    if (length > expectedSize) return new Uint8Array(0);
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces, length);
+}
+
+/**
+ * Decompresses a stream that comes in parts: any number of frames, the last of which may never end (perf.data flushes
+ * but does not finish its frame). A part is asked for when all output of the parts before it was yielded. Returns
+ * whether the last frame was complete. Throws TraceError('corrupt') where the data is damaged; what came before is good.
+ */
+export function* decompressZstdParts(parts: Iterable<Uint8Array>): Generator<Uint8Array, boolean> {
+  const feed = { consumed: 0, parts: 0 };
+  const pieces = decoder.decodeStreaming(countParts(parts, feed));
+  let empty = 0;
+  let lastPart = 0;
+  for (;;) {
+    const next = nextPiece(pieces);
+    if (next === null) return false;
+    if (next.done === true) return true;
+    if (feed.parts !== lastPart) {
+      lastPart = feed.parts;
+      empty = 0;
+    }
+    if (next.value.length > 0) {
+      empty = 0;
+      yield next.value;
+    } else if (++empty >= STUCK_AFTER) {
+      throw new TraceError('corrupt', `zstd data is damaged within the first ${feed.consumed} compressed bytes`);
+    }
+  }
+}
+
+/** The decoder's next piece; null where it complains that the input ended inside a frame. */
+function nextPiece(pieces: Generator<Uint8Array>): IteratorResult<Uint8Array> | null {
+  try {
+    return pieces.next();
+  } catch (error) {
+    if (error instanceof Error && error.message.startsWith('Incomplete stream')) return null;
+    throw error;
+  }
+}
+
+function* countParts(
+  parts: Iterable<Uint8Array>,
+  feed: { consumed: number; parts: number },
+): Generator<Uint8Array, void> {
+  for (const part of parts) {
+    for (let at = 0; at < part.length; at += PART_BYTES) {
+      const piece = part.subarray(at, at + PART_BYTES);
+      feed.consumed += piece.length;
+      feed.parts++;
+      yield piece;
+    }
+  }
+}
