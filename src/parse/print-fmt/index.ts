@@ -1,0 +1,61 @@
+/**
+ * Print fmts: the C format string and arguments by which the kernel prints a tracepoint, compiled once to closures that
+ * print events from their fields (include/trace/stages/stage3_trace_output.h, kernel/trace/trace_output.c).
+ */
+import type { FieldSpec } from '../model.js';
+import { splitFormat } from './conversion.js';
+import { compileNode } from './expressions.js';
+import { parsePrintFmt, PrintFmtSyntax, type ParsedPrintFmt } from './parser.js';
+import { rawFields } from './raw.js';
+import { renderPieces } from './text.js';
+import { longBitsOf, type Context, type FieldGetter } from './value.js';
+
+export type { FieldGetter } from './value.js';
+export { rawFields, type RawField } from './raw.js';
+
+export interface PrintFmt {
+  /** The event's text as the kernel prints it; fields as `name=value` where the print fmt cannot be evaluated. */
+  readonly render: (get: FieldGetter) => string;
+  /** The event's fields as `name=value`, in the order of the format file. */
+  readonly renderRaw: (get: FieldGetter) => string;
+  /** True where `render` prints fields because some argument cannot be evaluated. */
+  readonly isRaw: boolean;
+  /** What of the print fmt cannot be evaluated, one reason each; a part that is left out or printed as a number, too. */
+  readonly unevaluable: readonly string[];
+}
+
+/**
+ * Compiles a print fmt (without its leading `print fmt: `) for events with these fields. Never throws: what cannot be
+ * parsed or evaluated is named in `unevaluable`, and the fields are printed as they are.
+ */
+export function compilePrintFmt(printFmt: string, fields: readonly FieldSpec[]): PrintFmt {
+  const longBits = longBitsOf(fields);
+  let parsed: ParsedPrintFmt | null = null;
+  const notes = new Set<string>();
+  try {
+    parsed = parsePrintFmt(printFmt, longBits);
+  } catch (error) {
+    if (!(error instanceof PrintFmtSyntax)) throw error;
+    notes.add(`syntax: ${error.message}`);
+  }
+  const renderRaw = joinFields(fields, parsed);
+  if (!parsed) return { render: renderRaw, renderRaw, isRaw: true, unevaluable: [...notes] };
+  const context: Context = { fields: new Map(fields.map((field) => [field.name, field])), longBits, notes };
+  const args = parsed.args.map((arg) => compileNode(arg, context));
+  const text = renderPieces(splitFormat(parsed.format), args, context);
+  if (text.kind === 'unknown') {
+    notes.add(text.why);
+    return { render: renderRaw, renderRaw, isRaw: true, unevaluable: [...notes] };
+  }
+  return { render: text.eval, renderRaw, isRaw: false, unevaluable: [...notes] };
+}
+
+/** Prints fields as `name=value` for an event that has no print fmt at all. */
+export function renderFields(fields: readonly FieldSpec[]): (get: FieldGetter) => string {
+  return joinFields(fields, null);
+}
+
+function joinFields(fields: readonly FieldSpec[], parsed: ParsedPrintFmt | null): (get: FieldGetter) => string {
+  const printers = rawFields(fields, parsed);
+  return (get) => printers.map((field) => `${field.name}=${field.print(get)}`).join(' ');
+}
