@@ -1,0 +1,174 @@
+/** The latency report: how long conversions take, whole and by phase. */
+import { TraceError } from '../base/errors.js';
+import type { Store } from '../store/db.js';
+import { bucketSql, readBuckets, type Bucket } from './histogram.js';
+import { filteredSql } from './model-conversions.js';
+import { PHASES, phasesSql, SIZE_BUCKET_SQL } from './phases.js';
+import { bigOrNull, num, numOrNull, text, textOrNull, type Row } from './rows.js';
+import { readStats, statsSql, type Stats } from './stats.js';
+
+/** What the report can be grouped by, as an SQL expression over the columns of a conversion. */
+const GROUPINGS = {
+  direction: 'direction',
+  mechanism: 'mechanism',
+  origin: 'origin',
+  request: 'request',
+  vm: `'vm' || vm_id`,
+  vcpu: `'vm' || vm_id || ' vcpu' || vcpu`,
+  size: SIZE_BUCKET_SQL,
+  platform: 'platform',
+  outcome: 'outcome',
+} as const;
+
+export type Grouping = keyof typeof GROUPINGS;
+
+export const GROUPING_NAMES = Object.keys(GROUPINGS) as readonly Grouping[];
+
+export interface PhaseStats extends Stats {
+  /** `coordination`, or several joined by `+` where the border between them was not seen. */
+  readonly phase: string;
+}
+
+export interface LatencyGroup {
+  /** Value of each grouping, in the order of `by`; null = not known. */
+  readonly key: readonly (string | null)[];
+  readonly count: number;
+  readonly pages: number | null;
+  /** The guest's stop; of the VMM's own conversions the time of the ioctls. ns. */
+  readonly whole: Stats;
+  readonly phases: readonly PhaseStats[];
+  readonly histogram: readonly Bucket[];
+}
+
+/** One of the slowest, with its phases in order. */
+export interface SlowConversion {
+  readonly id: number;
+  readonly vm: number | null;
+  readonly vcpu: number | null;
+  readonly gpa: bigint | null;
+  readonly size: bigint | null;
+  readonly direction: string | null;
+  readonly requestNs: bigint | null;
+  readonly latencyNs: number;
+  readonly phases: readonly { readonly phase: string; readonly ns: number }[];
+}
+
+export interface LatencyReport {
+  readonly by: readonly Grouping[];
+  readonly groups: readonly LatencyGroup[];
+  readonly slowest: readonly SlowConversion[];
+  /** First stamp of the trace. */
+  readonly startNs: bigint | null;
+  /** Conversions that are in no group, and why: without them percentiles would look complete. */
+  readonly leftOut: readonly { readonly reason: string; readonly count: number }[];
+}
+
+export interface LatencyOptions {
+  readonly by: readonly Grouping[];
+  readonly where?: string;
+  readonly slowest: number;
+}
+
+/** Reads a `--by` list. Throws TraceError `usage` on a word that is none. */
+export function parseGroupings(words: string): readonly Grouping[] {
+  return words.split(',').map((word) => {
+    const name = word.trim();
+    if (!Object.hasOwn(GROUPINGS, name)) {
+      throw new TraceError('usage', `--by ${name}: not a grouping`, { hint: `there are: ${GROUPING_NAMES.join(', ')}` });
+    }
+    return name as Grouping;
+  });
+}
+
+/**
+ * Conversions that count: those that were done and whose stop was seen. Refused and failed ones take another way (and
+ * would pull the median down), so they count only when asked for by outcome; the VMM's own stop nobody and count
+ * only when origins are kept apart.
+ */
+function keptSql(options: LatencyOptions): string {
+  const byOutcome = options.by.includes('outcome') || /\boutcome\b/.test(options.where ?? '');
+  const byOrigin = options.by.includes('origin') || /\borigin\b/.test(options.where ?? '');
+  return [
+    'latency_ns IS NOT NULL',
+    ...(byOutcome ? [] : [`outcome = 'done'`]),
+    ...(byOrigin ? [] : [`origin <> 'vmm'`]),
+  ].join(' AND ');
+}
+
+/** Makes the report. Throws TraceError `usage` where `where` is not an SQL expression. */
+export async function readLatency(store: Store, options: LatencyOptions): Promise<LatencyReport> {
+  const all = await filteredSql(store, options.where);
+  const kept = keptSql(options);
+  const keys = options.by.map((name, k) => `${GROUPINGS[name]} AS k${k}`);
+  const from = `SELECT *, ${[...keys].join(', ')} FROM (${all}) WHERE ${kept}`;
+  const [span] = await store.rows('SELECT min(first_ns) AS start FROM trace');
+  return {
+    by: options.by,
+    groups: await readGroups(store, from, options.by.length),
+    slowest: await readSlowest(store, from, options.slowest),
+    startNs: bigOrNull(span!, 'start'),
+    leftOut: await readLeftOut(store, all, kept),
+  };
+}
+
+const columns = (count: number): readonly string[] => Array.from({ length: count }, (_, k) => `k${k}`);
+
+async function readGroups(store: Store, from: string, keyCount: number): Promise<readonly LatencyGroup[]> {
+  const keys = columns(keyCount).join(', ');
+  const keyOf = (row: Row): readonly (string | null)[] => columns(keyCount).map((k) => textOrNull(row, k));
+  const groups = await store.rows(`
+    SELECT ${keys}, count(*) AS n, (sum(size) // 4096)::BIGINT AS pages, min(size) AS least, ${statsSql('latency_ns')}
+    FROM (${from}) GROUP BY ${keys} ORDER BY least NULLS LAST, n DESC, ${keys}`);
+  const phases = await store.rows(`
+    WITH f AS (${from}) SELECT ${keys}, phase, min(first_border) AS first_border, ${statsSql('ns')}
+    FROM (${phasesSql('SELECT * FROM f')}) JOIN f USING (conversion_id)
+    GROUP BY ${keys}, phase ORDER BY first_border, phase`);
+  const buckets = await store.rows(
+    `SELECT ${keys}, ${bucketSql('latency_ns')} AS bucket, count(*) AS n FROM (${from}) GROUP BY ALL`,
+  );
+  return groups.map((row) => {
+    const key = keyOf(row);
+    const same = (r: Row): boolean => keyOf(r).every((value, k) => value === key[k]);
+    return {
+      key,
+      count: num(row, 'n'),
+      pages: numOrNull(row, 'pages'),
+      whole: readStats(row),
+      phases: phases.filter(same).map((p) => ({ phase: text(p, 'phase'), ...readStats(p) })),
+      histogram: readBuckets(buckets.filter(same)),
+    };
+  });
+}
+
+async function readSlowest(store: Store, from: string, limit: number): Promise<readonly SlowConversion[]> {
+  const slowest = `SELECT * FROM (${from}) ORDER BY latency_ns DESC, conversion_id LIMIT ${limit}`;
+  const rows = await store.rows(slowest);
+  const phases = await store.rows(`SELECT * FROM (${phasesSql(slowest)}) ORDER BY conversion_id, first_border`);
+  return rows.map((row) => ({
+    id: num(row, 'conversion_id'),
+    vm: numOrNull(row, 'vm_id'),
+    vcpu: numOrNull(row, 'vcpu'),
+    gpa: bigOrNull(row, 'gpa'),
+    size: bigOrNull(row, 'size'),
+    direction: textOrNull(row, 'direction'),
+    requestNs: bigOrNull(row, 'request_ns'),
+    latencyNs: num(row, 'latency_ns'),
+    phases: phases
+      .filter((p) => num(p, 'conversion_id') === num(row, 'conversion_id') && !text(p, 'phase').endsWith('first_use'))
+      .map((p) => ({ phase: text(p, 'phase'), ns: num(p, 'ns') })),
+  }));
+}
+
+async function readLeftOut(store: Store, all: string, kept: string): Promise<LatencyReport['leftOut']> {
+  const rows = await store.rows(`
+    SELECT CASE WHEN origin = 'vmm' THEN 'the VMM’s own (no vCPU waited; --by origin shows them)'
+        WHEN outcome = 'done' OR latency_ns IS NULL THEN outcome || ', start or end of the stop not seen'
+        ELSE outcome || ' (--by outcome shows them)' END AS reason, count(*) AS n
+    FROM (${all}) WHERE NOT coalesce(${kept}, false) GROUP BY reason ORDER BY n DESC, reason`);
+  return rows.map((row) => ({ reason: text(row, 'reason'), count: num(row, 'n') }));
+}
+
+/** Index of a phase name (or of the first of merged ones) in the order of the phases. */
+export function phaseIndex(phase: string): number {
+  return PHASES.findIndex((name) => phase.startsWith(name));
+}

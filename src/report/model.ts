@@ -1,0 +1,204 @@
+/** The Analysis: everything that the renderers of `analyze` show, read once from the tables as plain data. */
+import type { Store } from '../store/db.js';
+import { readConversionSummary, type ConversionSummary } from './model-conversions.js';
+import { readFindings, type Finding } from './model-findings.js';
+import { readIdentity, type GmemSummary, type VmSummary } from './model-identity.js';
+import { big, bigOrNull, list, num, numOrNull, text, textOrNull, type Row } from './rows.js';
+
+export interface SkippedInput {
+  readonly reason: string;
+  readonly count: number;
+  readonly first: string;
+}
+
+export interface TraceSummary {
+  readonly id: number;
+  readonly path: string;
+  readonly format: string;
+  readonly version: string;
+  readonly kernel: string | null;
+  readonly arch: string | null;
+  readonly clock: string;
+  readonly clockUnit: string;
+  readonly recorder: string | null;
+  readonly startNs: bigint | null;
+  readonly endNs: bigint | null;
+  readonly events: number;
+  /** Events known to be lost; null where a loss has no count. */
+  readonly lost: number | null;
+  /** Stretches of single CPUs in which events may be missing. */
+  readonly lostStretches: number;
+  readonly skipped: readonly SkippedInput[];
+  readonly notes: readonly string[];
+}
+
+/** A KVM_EXIT_MEMORY_FAULT count; null total: the trace cannot show them. */
+export interface MemoryFaults {
+  readonly total: number | null;
+  readonly byVm: readonly {
+    readonly vm: number | null;
+    readonly count: number;
+    readonly toPrivate: number;
+    readonly toShared: number;
+  }[];
+  readonly byCause: readonly { readonly cause: string; readonly count: number }[];
+}
+
+export interface Reboot {
+  readonly vm: number | null;
+  readonly tsNs: bigint;
+  readonly epoch: number;
+  readonly how: string;
+  readonly certainty: string;
+  /** Pages left shared at its start; null = not known. */
+  readonly sharedPages: number | null;
+  /** Time that the VMM spent in resetting attributes, ns. */
+  readonly resetNs: number | null;
+}
+
+export interface Reference {
+  readonly gmem: number | null;
+  readonly offset: bigint | null;
+  readonly size: number;
+  readonly holder: { readonly task: string | null; readonly tid: number | null; readonly how: string };
+  readonly sinceNs: bigint;
+  /** conversion_id that it made fail. */
+  readonly blocksConversion: number | null;
+}
+
+export interface Unavailable {
+  readonly what: string;
+  readonly missing: string;
+  readonly record: string;
+}
+
+export interface Analysis {
+  readonly traces: readonly TraceSummary[];
+  readonly vms: readonly VmSummary[];
+  readonly gmems: readonly GmemSummary[];
+  readonly conversions: ConversionSummary;
+  readonly memoryFaults: MemoryFaults;
+  readonly punches: { readonly total: number | null; readonly bytes: number | null };
+  /** null: the trace cannot show them. */
+  readonly reboots: readonly Reboot[] | null;
+  readonly references: { readonly outstanding: readonly Reference[] | null };
+  readonly findings: readonly Finding[];
+  readonly unavailable: readonly Unavailable[];
+}
+
+/** First stamp of the analysis, ns; null where no trace has one. */
+export function startOf(traces: readonly Pick<TraceSummary, 'startNs'>[]): bigint | null {
+  return traces.reduce<bigint | null>((least, { startNs }) => {
+    if (startNs === null) return least;
+    return least === null || startNs < least ? startNs : least;
+  }, null);
+}
+
+/** Reads the whole analysis from a store that was replayed and judged. */
+export async function readAnalysis(store: Store): Promise<Analysis> {
+  const unavailable = await readUnavailable(store);
+  const cannot = new Set(unavailable.map((u) => u.what));
+  const traces = await readTraces(store);
+  const { vms, gmems } = await readIdentity(store);
+  return {
+    traces,
+    vms,
+    gmems,
+    conversions: await readConversionSummary(store, cannot),
+    memoryFaults: await readMemoryFaults(store, cannot.has('memory_faults')),
+    punches: cannot.has('punches') ? { total: null, bytes: null } : await readPunches(store),
+    reboots: cannot.has('reboots') ? null : await readReboots(store),
+    references: { outstanding: cannot.has('references') ? null : await readReferences(store) },
+    findings: await readFindings(store, traces),
+    unavailable,
+  };
+}
+
+/** The inputs with what they lost and what could not be read of them. */
+export async function readTraces(store: Store): Promise<readonly TraceSummary[]> {
+  const traces = await store.rows('SELECT * FROM trace ORDER BY trace_id');
+  const skipped = await store.rows('SELECT * FROM skipped ORDER BY trace_id, count DESC, reason');
+  const lost = await store.rows('SELECT trace_id, count(*) AS stretches FROM lost GROUP BY trace_id ORDER BY trace_id');
+  return traces.map((row) => {
+    const id = num(row, 'trace_id');
+    const of = (r: Row): boolean => num(r, 'trace_id') === id;
+    const stretches = lost.find(of);
+    return {
+      id,
+      path: text(row, 'path'),
+      format: text(row, 'format'),
+      version: text(row, 'version'),
+      kernel: textOrNull(row, 'kernel'),
+      arch: textOrNull(row, 'arch'),
+      clock: text(row, 'clock'),
+      clockUnit: text(row, 'clock_unit'),
+      recorder: textOrNull(row, 'recorder'),
+      startNs: bigOrNull(row, 'first_ns'),
+      endNs: bigOrNull(row, 'last_ns'),
+      events: num(row, 'events'),
+      lost: numOrNull(row, 'lost'),
+      lostStretches: stretches === undefined ? 0 : num(stretches, 'stretches'),
+      skipped: skipped
+        .filter(of)
+        .map((s) => ({ reason: text(s, 'reason'), count: num(s, 'count'), first: text(s, 'first') })),
+      notes: list(row, 'notes').map(String),
+    };
+  });
+}
+
+async function readUnavailable(store: Store): Promise<readonly Unavailable[]> {
+  const rows = await store.rows('SELECT DISTINCT what, missing, record FROM unavailable ORDER BY what, missing, record');
+  return rows.map((row) => ({ what: text(row, 'what'), missing: text(row, 'missing'), record: text(row, 'record') }));
+}
+
+async function readMemoryFaults(store: Store, unknown: boolean): Promise<MemoryFaults> {
+  if (unknown) return { total: null, byVm: [], byCause: [] };
+  const byVm = await store.rows(`
+    SELECT vm_id, count(*) AS n, count_if(wanted = 'private') AS to_private, count_if(wanted = 'shared') AS to_shared
+    FROM memory_fault GROUP BY vm_id ORDER BY vm_id NULLS LAST`);
+  const byCause = await store.rows('SELECT cause, count(*) AS n FROM memory_fault GROUP BY cause ORDER BY n DESC, cause');
+  return {
+    total: byVm.reduce((sum, row) => sum + num(row, 'n'), 0),
+    byVm: byVm.map((row) => ({
+      vm: numOrNull(row, 'vm_id'),
+      count: num(row, 'n'),
+      toPrivate: num(row, 'to_private'),
+      toShared: num(row, 'to_shared'),
+    })),
+    byCause: byCause.map((row) => ({ cause: text(row, 'cause'), count: num(row, 'n') })),
+  };
+}
+
+async function readPunches(store: Store): Promise<{ total: number; bytes: number | null }> {
+  const [row] = await store.rows(`
+    SELECT count(*) AS n, CASE WHEN count(size) = count(*) THEN coalesce(sum(size), 0)::BIGINT END AS bytes
+    FROM punch WHERE errno IS NULL OR errno = 0`);
+  return { total: num(row!, 'n'), bytes: numOrNull(row!, 'bytes') };
+}
+
+async function readReboots(store: Store): Promise<readonly Reboot[]> {
+  const rows = await store.rows('SELECT * FROM reboot ORDER BY ts_ns, vm_id NULLS LAST, epoch');
+  return rows.map((row) => ({
+    vm: numOrNull(row, 'vm_id'),
+    tsNs: big(row, 'ts_ns'),
+    epoch: num(row, 'epoch'),
+    how: text(row, 'how'),
+    certainty: text(row, 'certainty'),
+    sharedPages: numOrNull(row, 'shared_pages'),
+    resetNs: numOrNull(row, 'reset_ns'),
+  }));
+}
+
+async function readReferences(store: Store): Promise<readonly Reference[]> {
+  const rows = await store.rows(`
+    SELECT * FROM page_ref WHERE dropped_ns IS NULL
+    ORDER BY gmem_id NULLS LAST, "offset" NULLS LAST, taken_ns, tid NULLS LAST, size`);
+  return rows.map((row) => ({
+    gmem: numOrNull(row, 'gmem_id'),
+    offset: bigOrNull(row, 'offset'),
+    size: num(row, 'size'),
+    holder: { task: textOrNull(row, 'comm'), tid: numOrNull(row, 'tid'), how: text(row, 'how') },
+    sinceNs: big(row, 'taken_ns'),
+    blocksConversion: numOrNull(row, 'blocks_conversion'),
+  }));
+}
