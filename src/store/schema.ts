@@ -198,8 +198,16 @@ export const RESULT_TABLES: readonly TableDef[] = [
       col('size', 'BIGINT', 'bytes'),
       col('direction', 'VARCHAR', 'to_private or to_shared'),
       col('origin', 'VARCHAR NOT NULL', 'explicit, implicit or vmm'),
-      col('request', 'VARCHAR NOT NULL', 'how it was asked for: map-gpa-range, tdx-mapgpa, snp-psc, snp-psc-msr, pkvm-hvc, fault, none'),
-      col('mechanism', 'VARCHAR NOT NULL', 'what flipped it: vm-attributes, gmem-attributes, gmem-convert, vcpu-run, pkvm-hyp, unknown'),
+      col(
+        'request',
+        'VARCHAR NOT NULL',
+        'how it was asked for: map-gpa-range, tdx-mapgpa, snp-psc, snp-psc-msr, pkvm-hvc, fault, none',
+      ),
+      col(
+        'mechanism',
+        'VARCHAR NOT NULL',
+        'what flipped it: vm-attributes, gmem-attributes, gmem-convert, vcpu-run, pkvm-hyp, unknown',
+      ),
       col('outcome', 'VARCHAR NOT NULL', 'done, refused, failed, noop, pending, unknown'),
       col('request_ns', 'BIGINT', 'hypercall, TDVMCALL, VMGEXIT or fault; a vmm one: start of the ioctl'),
       col('exit_ns', 'BIGINT', 'exit to userspace'),

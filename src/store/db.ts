@@ -1,0 +1,201 @@
+/**
+ * The database: opening, settings, queries. One Store is one DuckDB instance, owned by one thread (a file opened twice
+ * from one process gives two instances that do not see each other).
+ */
+import { tmpdir } from 'node:os';
+import type { DuckDBConnection, DuckDBValue } from '@duckdb/node-api';
+import type { Connection, Database } from '@duckdb/node-bindings';
+import { TraceError } from '../base/errors.js';
+import { loadApi, loadBindings } from './native.js';
+import type { StringWords } from './string-words.js';
+
+/** A value as a query gives it: 64-bit integers are bigint, narrower ones number; times and the like are text. */
+export type Value = string | number | bigint | boolean | null | readonly Value[] | { readonly [key: string]: Value };
+
+export type Row = Readonly<Record<string, Value>>;
+
+export interface StoreOptions {
+  /** DuckDB's memory_limit (`200MB`). A sort overshoots it by some 400 MB, so the default is far below the bar. */
+  readonly memory?: string;
+  /** Default: all cores, as DuckDB does. */
+  readonly threads?: number;
+  readonly readOnly?: boolean;
+}
+
+export interface Store {
+  /** The database file; null when it is in memory. */
+  readonly path: string | null;
+  /** Runs one or more statements. */
+  run(sql: string): Promise<void>;
+  /** Runs statements and gives the rows of the last one. For small results: see stream.ts for large ones. */
+  rows(sql: string): Promise<Row[]>;
+  /** Stops what is running; its promise rejects with the code `cancelled`. */
+  interrupt(): void;
+  /** Ends all connections and writes a file's pending pages. Safe to call twice. */
+  close(): void;
+  /** For bulk-writer.ts and stream.ts only. */
+  readonly native: NativeStore;
+}
+
+export interface NativeStore {
+  readonly database: Database;
+  readonly connection: Connection;
+  /** Runs and types statements on the same connection as `connection`. */
+  readonly api: DuckDBConnection;
+  /** Encoded strings of each string table that a BulkWriter has met, shared by all its writers. */
+  readonly stringWords: WeakMap<readonly string[], StringWords>;
+}
+
+/** Default memory_limit of a file's store: appending 10 M rows stays below 300 MB resident, a sort below 650 MB. */
+const FILE_MEMORY = '200MB';
+/** An in-memory database holds its tables within the limit (spilling what does not fit), so it gets more. */
+const MEMORY_MEMORY = '300MB';
+
+function settings(path: string | null, options: StoreOptions): Record<string, string> {
+  const wanted: Record<string, string> = {
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+    memory_limit: options.memory ?? (path === null ? MEMORY_MEMORY : FILE_MEMORY),
+    temp_directory: path === null ? `${tmpdir()}/gmemtrace-${process.pid}.tmp` : `${path}.tmp`,
+    preserve_insertion_order: 'false',
+  };
+  if (options.threads !== undefined) wanted['threads'] = String(options.threads);
+  if (options.readOnly) wanted['access_mode'] = 'READ_ONLY';
+  return wanted;
+}
+
+/** What the binding says instead of a reason when a text holds no statement at all. */
+const NO_STATEMENT = 'Error in native callback';
+/** Kinds of DuckDB's errors that mean a mistake in the SQL text itself. */
+const USAGE_KINDS = /^(Parser|Binder|Catalog|Permission|Conversion|Invalid Input|Not implemented|Syntax) Error/;
+
+/** A DuckDB error as ours, with DuckDB's own text and caret. Code `usage` where the SQL is wrong, else `db`. */
+export function toTraceError(error: unknown): TraceError {
+  if (error instanceof TraceError) return error;
+  const message = (error instanceof Error ? error.message : String(error)).replace(
+    /^Failed to extract statements: /,
+    '',
+  );
+  if (message === NO_STATEMENT) return new TraceError('usage', 'expected a statement, found none', { cause: error });
+  if (message.startsWith('INTERRUPT Error')) return new TraceError('cancelled', 'interrupted', { cause: error });
+  const hint = message.startsWith('Out of Memory') ? { hint: 'raise the limit with --memory' } : {};
+  return new TraceError(USAGE_KINDS.test(message) ? 'usage' : 'db', message, { cause: error, ...hint });
+}
+
+/** Runs `action`, turning what DuckDB throws into a TraceError. */
+export async function guarded<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    throw toTraceError(error);
+  }
+}
+
+function toPlain(value: DuckDBValue): Value {
+  if (value === null || typeof value !== 'object') return value ?? null;
+  const api = loadApi();
+  if (value instanceof api.DuckDBListValue || value instanceof api.DuckDBArrayValue) return value.items.map(toPlain);
+  if (value instanceof api.DuckDBStructValue) {
+    return Object.fromEntries(Object.entries(value.entries).map(([key, entry]) => [key, toPlain(entry)]));
+  }
+  if (value instanceof api.DuckDBMapValue) {
+    return value.entries.map((entry) => ({ key: toPlain(entry.key), value: toPlain(entry.value) }));
+  }
+  if (value instanceof api.DuckDBDecimalValue) return value.toDouble();
+  // Every other value class (timestamps, intervals, blobs, …) prints itself as DuckDB's shell does.
+  return String(value);
+}
+
+async function readRows(api: DuckDBConnection, sql: string): Promise<Row[]> {
+  const result = await api.run(sql);
+  const names = result.deduplicatedColumnNames();
+  const rows: Row[] = [];
+  for (;;) {
+    const chunk = await result.fetchChunk();
+    if (chunk === null || chunk.rowCount === 0) return rows;
+    for (const values of chunk.getRows()) {
+      const row: Record<string, Value> = {};
+      values.forEach((value, k) => (row[names[k]!] = toPlain(value)));
+      rows.push(row);
+    }
+  }
+}
+
+async function openNative(path: string | null, options: StoreOptions): Promise<NativeStore> {
+  const bindings = loadBindings();
+  const api = loadApi();
+  const config = bindings.create_config();
+  bindings.set_config(config, 'duckdb_api', 'gmemtrace');
+  try {
+    for (const [name, value] of Object.entries(settings(path, options))) bindings.set_config(config, name, value);
+    const database = await bindings.open(path ?? ':memory:', config);
+    const connection = await bindings.connect(database);
+    return { database, connection, api: new api.DuckDBConnection(connection), stringWords: new WeakMap() };
+  } catch (error) {
+    const { message } = toTraceError(error);
+    throw new TraceError('db', message, path === null ? { cause: error } : { input: path, cause: error });
+  }
+}
+
+/** Opens a database file (made where it is not there), or one in memory for `null`. */
+export async function openStore(path: string | null, options: StoreOptions = {}): Promise<Store> {
+  const native = await openNative(path, options);
+  let isOpen = true;
+  return {
+    path,
+    native,
+    async run(sql) {
+      await guarded(() => native.api.run(sql));
+    },
+    rows: (sql) => guarded(() => readRows(native.api, sql)),
+    interrupt: () => native.api.interrupt(),
+    close() {
+      if (!isOpen) return;
+      isOpen = false;
+      native.api.disconnectSync();
+      loadBindings().close_sync(native.database);
+    },
+  };
+}
+
+/** Denies file and network access from here on, and any change of settings: for SQL that a user wrote. */
+export async function lockDown(store: Store): Promise<void> {
+  await store.run('SET enable_external_access = false; SET lock_configuration = true');
+}
+
+/**
+ * Checks that a text is exactly one SELECT (WITH, VALUES and FROM-first count as one). `code` is that of the
+ * TraceError otherwise: `rule-invalid` for a rule, `usage` for what came from the command line.
+ */
+export async function singleSelect(store: Store, sql: string, code: 'rule-invalid' | 'usage' = 'usage'): Promise<void> {
+  try {
+    const statements = await store.native.api.extractStatements(sql);
+    if (statements.count !== 1) {
+      throw new TraceError(code, `expected one SELECT, found ${statements.count} statements`);
+    }
+    const prepared = await statements.prepare(0);
+    const type = prepared.statementType;
+    prepared.destroySync();
+    if (type !== loadApi().StatementType.SELECT) {
+      throw new TraceError(code, `expected one SELECT, found ${statementName(type)}`);
+    }
+  } catch (error) {
+    if (error instanceof TraceError) throw error;
+    throw new TraceError(code, toTraceError(error).message, { cause: error });
+  }
+}
+
+function statementName(type: number): string {
+  const names = loadApi().StatementType as unknown as Readonly<Record<number, string>>;
+  return names[type] ?? `statement type ${type}`;
+}
+
+/** A text as an SQL string literal. */
+export function sqlText(text: string | null): string {
+  return text === null ? 'NULL' : `'${text.replaceAll("'", "''")}'`;
+}
+
+/** A name as a quoted SQL identifier. */
+export function sqlName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}

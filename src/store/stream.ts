@@ -1,0 +1,113 @@
+/**
+ * Reading large results as typed arrays, a chunk of up to 2048 rows at a time, in bounded memory and without an object
+ * per row: `stream` + `fetchChunk` + `vector_get_data`.
+ */
+import type { DataChunk, Result, Type } from '@duckdb/node-bindings';
+import { TraceError } from '../base/errors.js';
+import { toTraceError, type Store } from './db.js';
+import { loadApi, loadBindings } from './native.js';
+
+export type StreamArray =
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Float32Array
+  | Float64Array;
+
+export interface ColumnChunk {
+  readonly rows: number;
+  /** One array a column, `rows` long, of the class of its DuckDB type. Fresh memory: the caller may keep it. */
+  readonly columns: readonly StreamArray[];
+}
+
+interface Reader {
+  readonly bytes: number;
+  readonly view: (buffer: ArrayBufferLike, offset: number, rows: number) => StreamArray;
+}
+
+function readersByType(): ReadonlyMap<Type, Reader> {
+  const { Type } = loadBindings();
+  return new Map<Type, Reader>([
+    [Type.BOOLEAN, { bytes: 1, view: (b, at, n) => new Uint8Array(b, at, n) }],
+    [Type.UTINYINT, { bytes: 1, view: (b, at, n) => new Uint8Array(b, at, n) }],
+    [Type.USMALLINT, { bytes: 2, view: (b, at, n) => new Uint16Array(b, at, n) }],
+    [Type.UINTEGER, { bytes: 4, view: (b, at, n) => new Uint32Array(b, at, n) }],
+    [Type.UBIGINT, { bytes: 8, view: (b, at, n) => new BigUint64Array(b, at, n) }],
+    [Type.TINYINT, { bytes: 1, view: (b, at, n) => new Int8Array(b, at, n) }],
+    [Type.SMALLINT, { bytes: 2, view: (b, at, n) => new Int16Array(b, at, n) }],
+    [Type.INTEGER, { bytes: 4, view: (b, at, n) => new Int32Array(b, at, n) }],
+    [Type.BIGINT, { bytes: 8, view: (b, at, n) => new BigInt64Array(b, at, n) }],
+    [Type.FLOAT, { bytes: 4, view: (b, at, n) => new Float32Array(b, at, n) }],
+    [Type.DOUBLE, { bytes: 8, view: (b, at, n) => new Float64Array(b, at, n) }],
+  ]);
+}
+
+function resultReaders(result: Result): Reader[] {
+  const bindings = loadBindings();
+  const known = readersByType();
+  return Array.from({ length: bindings.column_count(result) }, (_, k) => {
+    const reader = known.get(bindings.column_type(result, k));
+    if (reader) return reader;
+    const name = bindings.column_name(result, k);
+    throw new TraceError('internal', `column ${name} of a stream has no fixed width: cast it in the query`);
+  });
+}
+
+function readChunk(chunk: DataChunk, readers: readonly Reader[], rows: number): ColumnChunk {
+  const bindings = loadBindings();
+  const columns: StreamArray[] = [];
+  for (let k = 0; k < readers.length; k++) {
+    const reader = readers[k]!;
+    const bytes = bindings.vector_get_data(bindings.data_chunk_get_vector(chunk, k), rows * reader.bytes);
+    columns.push(reader.view(bytes.buffer, bytes.byteOffset, rows));
+  }
+  return { rows, columns };
+}
+
+/**
+ * Runs one query and yields its rows as columns, in the query's order. Numbers and BOOLEAN only. What a NULL row holds
+ * is not defined: COALESCE in the query.
+ *
+ * It reads on a connection of its own, so that the store may write and query meanwhile; it therefore sees committed
+ * rows only, and no temporary tables. The next chunk is fetched while the caller works on this one.
+ */
+export async function* streamColumns(store: Store, sql: string): AsyncGenerator<ColumnChunk, void, void> {
+  const bindings = loadBindings();
+  const { DuckDBConnection } = loadApi();
+  const connection = await bindings.connect(store.native.database);
+  const api = new DuckDBConnection(connection);
+  let next: Promise<DataChunk | null> | null = null;
+  try {
+    const { extracted_statements: statements, statement_count: count } = await bindings.extract_statements(
+      connection,
+      sql,
+    );
+    if (count === 0) throw new TraceError('usage', bindings.extract_statements_error(statements));
+    if (count > 1) throw new TraceError('usage', `expected one query, found ${count} statements`);
+    const prepared = await bindings.prepare_extracted_statement(connection, statements, 0);
+    const result = await bindings.execute_prepared_streaming(prepared);
+    const readers = resultReaders(result);
+    next = bindings.fetch_chunk(result);
+    for (;;) {
+      const chunk: DataChunk | null = await next;
+      const rows = chunk === null ? 0 : bindings.data_chunk_get_size(chunk);
+      if (chunk === null || rows === 0) return;
+      next = bindings.fetch_chunk(result);
+      yield readChunk(chunk, readers, rows);
+    }
+  } catch (error) {
+    throw toTraceError(error);
+  } finally {
+    // A caller that stops early leaves a fetch under way: the connection must outlive it.
+    if (next !== null) {
+      api.interrupt();
+      await next.catch(() => null);
+    }
+    api.disconnectSync();
+  }
+}
