@@ -66,46 +66,70 @@ function decodeLarge(bytes: Uint8Array, expectedSize: number): Uint8Array {
 }
 
 /**
- * Decompresses a stream that comes in parts: any number of frames, the last of which may never end (perf.data flushes
- * but does not finish its frame). A part is asked for when all output of the parts before it was yielded. Returns
- * whether the last frame was complete. Throws TraceError('corrupt') where the data is damaged; what came before is good.
+ * Decompresses a stream that comes in parts: any number of frames, the last of which may never end. A part is asked for
+ * when all output of the parts before it was yielded. Returns whether the last frame was complete. Throws
+ * TraceError('corrupt') where the data is damaged; what came before is good.
  */
 export function* decompressZstdParts(parts: Iterable<Uint8Array>): Generator<Uint8Array, boolean> {
-  const feed = { consumed: 0, parts: 0 };
-  const pieces = decoder.decodeStreaming(countParts(parts, feed));
-  let empty = 0;
-  let lastPart = 0;
+  const feed: Feed = { consumed: 0, parts: 0 };
+  const pieces = makePieces(cutParts(parts, feed), feed);
   for (;;) {
-    const next = nextPiece(pieces);
-    if (next === null) return false;
-    if (next.done === true) return true;
-    if (feed.parts !== lastPart) {
-      lastPart = feed.parts;
-      empty = 0;
-    }
-    if (next.value.length > 0) {
-      empty = 0;
-      yield next.value;
-    } else if (++empty >= STUCK_AFTER) {
-      throw new TraceError('corrupt', `zstd data is damaged within the first ${feed.consumed} compressed bytes`);
-    }
+    const next = pieces();
+    if (typeof next === 'boolean') return next;
+    yield next;
   }
 }
 
-/** The decoder's next piece; null where it complains that the input ended inside a frame. */
-function nextPiece(pieces: Generator<Uint8Array>): IteratorResult<Uint8Array> | null {
-  try {
-    return pieces.next();
-  } catch (error) {
-    if (error instanceof Error && error.message.startsWith('Incomplete stream')) return null;
-    throw error;
-  }
+/** A zstd stream to which parts are given as they are met (perf.data: one stream a data file, flushed, never ended). */
+export interface ZstdStream {
+  /**
+   * Output up to and with the first piece of `part`; the rest comes with the next call. `part` is read before the last
+   * piece is yielded. Throws TraceError('corrupt'); the stream is of no use after that.
+   */
+  push(part: Uint8Array): Generator<Uint8Array, void>;
+  /** Output that is left. */
+  finish(): Generator<Uint8Array, void>;
 }
 
-function* countParts(
-  parts: Iterable<Uint8Array>,
-  feed: { consumed: number; parts: number },
-): Generator<Uint8Array, void> {
+/**
+ * A new stream. The decoder pulls its input and ends for good when there is none, so it is asked for a further piece
+ * only while a part is waiting: output may come one part late, never too little.
+ */
+export function makeZstdStream(): ZstdStream {
+  let waiting: Uint8Array | null = null;
+  const feed: Feed = { consumed: 0, parts: 0 };
+  function* takeWaiting(): Generator<Uint8Array, void> {
+    while (waiting) {
+      const part = waiting;
+      waiting = null;
+      yield part;
+    }
+  }
+  const pieces = makePieces(cutParts(takeWaiting(), feed), feed);
+
+  return {
+    *push(part) {
+      if (part.length === 0) return;
+      waiting = part;
+      while (waiting) {
+        const next = pieces();
+        if (typeof next === 'boolean') return;
+        yield next;
+      }
+    },
+    *finish() {
+      for (let next = pieces(); typeof next !== 'boolean'; next = pieces()) yield next;
+    },
+  };
+}
+
+/** How much of the input the decoder has taken. */
+interface Feed {
+  consumed: number;
+  parts: number;
+}
+
+function* cutParts(parts: Iterable<Uint8Array>, feed: Feed): Generator<Uint8Array, void> {
   for (const part of parts) {
     for (let at = 0; at < part.length; at += PART_BYTES) {
       const piece = part.subarray(at, at + PART_BYTES);
@@ -114,4 +138,39 @@ function* countParts(
       yield piece;
     }
   }
+}
+
+/** Gives the next piece at each call; at the end whether the last frame was complete. */
+function makePieces(parts: Iterable<Uint8Array>, feed: Feed): () => Uint8Array | boolean {
+  const pieces = decoder.decodeStreaming(parts);
+  let empty = 0;
+  let part = 0;
+  return () => {
+    for (;;) {
+      const next = nextPiece(pieces, feed);
+      if (next === null) return false;
+      if (next.done === true) return true;
+      if (next.value.length > 0 || part !== feed.parts) empty = 0;
+      part = feed.parts;
+      if (next.value.length > 0) return next.value;
+      if (++empty >= STUCK_AFTER) throw damaged(feed);
+    }
+  };
+}
+
+/** The decoder's next piece; null where it complains that the input ended inside a frame. */
+function nextPiece(pieces: Generator<Uint8Array>, feed: Feed): IteratorResult<Uint8Array, unknown> | null {
+  try {
+    return pieces.next();
+  } catch (error) {
+    if (error instanceof TraceError) throw error;
+    if (error instanceof Error && error.message.startsWith('Incomplete stream')) return null;
+    throw damaged(feed, error);
+  }
+}
+
+function damaged(feed: Feed, cause?: unknown): TraceError {
+  return new TraceError('corrupt', `zstd data is damaged within its first ${feed.consumed} compressed bytes`, {
+    cause,
+  });
 }
