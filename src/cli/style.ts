@@ -39,5 +39,7 @@ export function widthOf(stream: OutStream, env: CliIo['env']): number {
 /** Whether the locale shows characters beyond ASCII; a locale that is not set is taken to be UTF-8. */
 export function hasUnicode(env: CliIo['env']): boolean {
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
-  return locale === '' || locale === 'C' || locale === 'POSIX' || /utf-?8/i.test(locale) ? env['TERM'] !== 'linux' : false;
+  return locale === '' || locale === 'C' || locale === 'POSIX' || /utf-?8/i.test(locale)
+    ? env['TERM'] !== 'linux'
+    : false;
 }

@@ -19,9 +19,7 @@ export function bucketSql(column: string): string {
 
 /** Buckets from rows with columns `bucket` and `n`, ascending. */
 export function readBuckets(rows: readonly Row[]): readonly Bucket[] {
-  return rows
-    .map((row) => ({ index: num(row, 'bucket'), count: num(row, 'n') }))
-    .sort((a, b) => a.index - b.index);
+  return rows.map((row) => ({ index: num(row, 'bucket'), count: num(row, 'n') })).sort((a, b) => a.index - b.index);
 }
 
 /** Lower border of a bucket, ns. */

@@ -74,7 +74,9 @@ export function parseGroupings(words: string): readonly Grouping[] {
   return words.split(',').map((word) => {
     const name = word.trim();
     if (!Object.hasOwn(GROUPINGS, name)) {
-      throw new TraceError('usage', `--by ${name}: not a grouping`, { hint: `there are: ${GROUPING_NAMES.join(', ')}` });
+      throw new TraceError('usage', `--by ${name}: not a grouping`, {
+        hint: `there are: ${GROUPING_NAMES.join(', ')}`,
+      });
     }
     return name as Grouping;
   });

@@ -272,4 +272,3 @@ function readAttempt(fields: readonly (bigint | null)[]): Attempt {
   const [startNs = null, endNs = null, errno = null, errorOffset = null] = fields;
   return { startNs, endNs, errno: errno === null ? null : Number(errno), errorOffset };
 }
-

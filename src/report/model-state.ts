@@ -172,7 +172,12 @@ function addChange(
 /** Bytes per VM, guest_memfd and state, most first. */
 export function sumStates(
   ranges: readonly StateRange[],
-): readonly { readonly vm: number | null; readonly gmem: number | null; readonly state: string; readonly bytes: number }[] {
+): readonly {
+  readonly vm: number | null;
+  readonly gmem: number | null;
+  readonly state: string;
+  readonly bytes: number;
+}[] {
   const sums = new Map<string, { vm: number | null; gmem: number | null; state: string; bytes: number }>();
   for (const range of ranges) {
     const key = `${keyOf(range)} ${range.state}`;
@@ -186,5 +191,7 @@ export function sumStates(
 /** Stamps of the first and the last event of the analysis, ns; null where no event has one. */
 export async function readSpan(store: Store): Promise<{ readonly first: bigint | null; readonly last: bigint | null }> {
   const [row] = await store.rows('SELECT min(first_ns) AS first, max(last_ns) AS last, count(*) AS n FROM trace');
-  return num(row!, 'n') === 0 ? { first: null, last: null } : { first: bigOrNull(row!, 'first'), last: bigOrNull(row!, 'last') };
+  return num(row!, 'n') === 0
+    ? { first: null, last: null }
+    : { first: bigOrNull(row!, 'first'), last: bigOrNull(row!, 'last') };
 }

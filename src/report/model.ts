@@ -147,7 +147,9 @@ export async function readTraces(store: Store): Promise<readonly TraceSummary[]>
 }
 
 async function readUnavailable(store: Store): Promise<readonly Unavailable[]> {
-  const rows = await store.rows('SELECT DISTINCT what, missing, record FROM unavailable ORDER BY what, missing, record');
+  const rows = await store.rows(
+    'SELECT DISTINCT what, missing, record FROM unavailable ORDER BY what, missing, record',
+  );
   return rows.map((row) => ({ what: text(row, 'what'), missing: text(row, 'missing'), record: text(row, 'record') }));
 }
 
@@ -156,7 +158,9 @@ async function readMemoryFaults(store: Store, unknown: boolean): Promise<MemoryF
   const byVm = await store.rows(`
     SELECT vm_id, count(*) AS n, count_if(wanted = 'private') AS to_private, count_if(wanted = 'shared') AS to_shared
     FROM memory_fault GROUP BY vm_id ORDER BY vm_id NULLS LAST`);
-  const byCause = await store.rows('SELECT cause, count(*) AS n FROM memory_fault GROUP BY cause ORDER BY n DESC, cause');
+  const byCause = await store.rows(
+    'SELECT cause, count(*) AS n FROM memory_fault GROUP BY cause ORDER BY n DESC, cause',
+  );
   return {
     total: byVm.reduce((sum, row) => sum + num(row, 'n'), 0),
     byVm: byVm.map((row) => ({

@@ -1,0 +1,17 @@
+/** The report room's door: what can be read from the tables, and every way to write it down. */
+import { csvOutput } from './csv/index.js';
+import { jsonOutput } from './json/index.js';
+import { markdownOutput } from './markdown/index.js';
+import type { Output } from './render.js';
+import { textOutput } from './text/index.js';
+
+/** All outputs, the default first. A new one is a folder and a line here. */
+export const OUTPUTS = [textOutput, jsonOutput, markdownOutput, csvOutput] as const satisfies readonly Output[];
+
+export { readAnalysis, readTraces, startOf, type Analysis } from './model.js';
+export { readConversions, type ConversionFilter } from './model-conversions.js';
+export { readLatency, parseGroupings, GROUPING_NAMES } from './latency.js';
+export { buildChanges, readSpan, readStateAt, type StateFilter, type StateReport } from './model-state.js';
+export { SEVERITIES, type Severity } from './model-findings.js';
+export type { Chunks, Output, Paint, RenderOptions } from './render.js';
+export type { Table } from './table.js';

@@ -1,0 +1,17 @@
+import type { Output } from '../render.js';
+import { latencyTable, rulesTable, stateTable } from '../tables.js';
+import { renderAnalysis } from './analysis.js';
+import { renderConversions } from './conversions.js';
+import { drawTable } from './table.js';
+
+/** Markdown (GitHub's) for a CI page or an issue. */
+export const markdownOutput: Output = {
+  name: 'markdown',
+  description: 'for a CI page or an issue',
+  analysis: renderAnalysis,
+  conversions: renderConversions,
+  state: (report) => [drawTable(stateTable(report))],
+  latency: (report) => [drawTable(latencyTable(report))],
+  rules: (listing) => [drawTable(rulesTable(listing))],
+  table: (table) => [drawTable(table)],
+};

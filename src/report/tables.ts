@@ -1,0 +1,158 @@
+/** The reports as flat tables, for outputs that have nothing but rows and columns (CSV, Markdown). */
+import { errnoName } from './errno.js';
+import type { LatencyReport } from './latency.js';
+import type { Analysis } from './model.js';
+import type { Conversion } from './model-conversions.js';
+import type { RuleListing } from './model-rules.js';
+import type { StateReport } from './model-state.js';
+import { formatHex } from '../base/units.js';
+import type { CellValue, Table, TableColumn } from './table.js';
+
+const column = (name: string, align: TableColumn['align'] = 'left'): TableColumn => ({ name, align });
+const numbers = (...names: string[]): readonly TableColumn[] => names.map((name) => column(name, 'right'));
+const texts = (...names: string[]): readonly TableColumn[] => names.map((name) => column(name));
+
+const address = (value: bigint | null): CellValue => (value === null ? null : formatHex(value));
+
+/** One row a finding. */
+export function findingsTable(analysis: Analysis): Table {
+  return {
+    columns: [
+      ...texts('rule', 'severity', 'verdict'),
+      ...numbers('vm', 'gmem', 'vcpu'),
+      column('title'),
+      ...numbers('since_ns', 'until_ns', 'count'),
+      ...texts('certainty', 'hint', 'thresholds'),
+    ],
+    rows: analysis.findings.map((f) => [
+      f.rule,
+      f.severity,
+      f.verdict,
+      f.vm,
+      f.gmem,
+      f.vcpu,
+      f.title,
+      f.sinceNs,
+      f.untilNs,
+      f.count,
+      f.certainty,
+      f.hint,
+      f.thresholds,
+    ]),
+  };
+}
+
+export const CONVERSION_COLUMNS: readonly TableColumn[] = [
+  ...numbers('id', 'vm', 'vcpu', 'tid', 'gmem', 'gpa', 'offset', 'size'),
+  ...texts('direction', 'origin', 'request', 'mechanism', 'outcome'),
+  ...numbers('request_ns', 'exit_ns', 'commit_ns', 'resume_ns', 'first_use_ns', 'latency_ns', 'attempts'),
+  ...texts('last_errno', 'certainty'),
+];
+
+/** One row a conversion; columns as in CONVERSION_COLUMNS. */
+export function conversionRow(c: Conversion): readonly CellValue[] {
+  const last = c.attempts.at(-1)?.errno ?? null;
+  return [
+    c.id,
+    c.vm,
+    c.vcpu,
+    c.tid,
+    c.gmem,
+    address(c.gpa),
+    address(c.offset),
+    c.size,
+    c.direction,
+    c.origin,
+    c.request,
+    c.mechanism,
+    c.outcome,
+    c.requestNs,
+    c.exitNs,
+    c.commitNs,
+    c.resumeNs,
+    c.firstUseNs,
+    c.latencyNs,
+    c.attempts.length,
+    last === null || last === 0 ? null : errnoName(last),
+    c.certainty,
+  ];
+}
+
+/** One row a group and phase (`whole` first), durations in ns. */
+export function latencyTable(report: LatencyReport): Table {
+  return {
+    columns: [
+      ...texts(...report.by, 'phase'),
+      ...numbers('count', 'min_ns', 'mean_ns', 'p50_ns', 'p90_ns', 'p99_ns', 'p99_9_ns', 'max_ns'),
+    ],
+    rows: report.groups.flatMap((group) =>
+      [{ phase: 'whole', ...group.whole }, ...group.phases].map((s) => [
+        ...group.key,
+        s.phase,
+        s.count,
+        s.min,
+        s.mean,
+        s.p50,
+        s.p90,
+        s.p99,
+        s.p999,
+        s.max,
+      ]),
+    ),
+  };
+}
+
+/** One row a range, or a change where two instants are compared. */
+export function stateTable(report: StateReport): Table {
+  const where = numbers('vm', 'gmem', 'gpa', 'offset', 'size');
+  if (report.untilNs !== null) {
+    return {
+      columns: [...where, ...texts('before', 'after', 'certainty')],
+      rows: report.changes.map((c) => [
+        c.vm,
+        c.gmem,
+        address(c.gpa),
+        address(c.offset),
+        c.size,
+        c.before,
+        c.after,
+        c.certainty,
+      ]),
+    };
+  }
+  return {
+    columns: [
+      ...where,
+      ...texts('state', 'allocation', 'attribute', 'conversion', 'certainty'),
+      ...numbers('from_ns', 'to_ns'),
+    ],
+    rows: report.ranges.map((r) => [
+      r.vm,
+      r.gmem,
+      address(r.gpa),
+      address(r.offset),
+      r.size,
+      r.state,
+      r.allocation,
+      r.attribute,
+      r.conversion,
+      r.certainty,
+      r.fromNs,
+      r.toNs,
+    ]),
+  };
+}
+
+/** One row a rule. */
+export function rulesTable({ rules }: RuleListing): Table {
+  return {
+    columns: texts('name', 'severity', 'summary', 'needs', 'parameters'),
+    rows: rules.map((r) => [
+      r.name,
+      r.severity,
+      r.summary,
+      r.needs.join(' '),
+      r.params.map((p) => `${p.name}=${String(p.value)}`).join(' '),
+    ]),
+  };
+}

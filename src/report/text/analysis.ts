@@ -1,0 +1,179 @@
+import { formatBytes, formatCount, formatDuration } from '../../base/units.js';
+import { startOf, type Analysis, type TraceSummary } from '../model.js';
+import type { GmemSummary, VmSummary } from '../model-identity.js';
+import { plural, sinceStart } from '../names.js';
+import type { RenderOptions } from '../render.js';
+import { verdictOf } from '../verdict.js';
+import { renderConversionSummary } from './conversion-summary.js';
+import { renderFindings } from './findings.js';
+import { drawTable, wrapParts } from './layout.js';
+
+/** The report that people read: verdict first, then who and how fast, at the end what could not be known. */
+export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Generator<string> {
+  for (const trace of analysis.traces) yield `${traceLine(trace, options)}\n`;
+  yield `\n${verdictLine(analysis, options)}\n`;
+  yield renderFindings(analysis, options);
+  yield `\n${identityBlock(analysis, options)}\n`;
+  yield `\n${renderConversionSummary(analysis.conversions, options)}`;
+  yield `\n${factsBlock(analysis, options)}\n`;
+  yield unavailableBlock(analysis, options);
+  yield `\n${lossesBlock(analysis, options)}\n`;
+}
+
+function traceLine(trace: TraceSummary, options: RenderOptions): string {
+  const span = trace.startNs === null || trace.endNs === null ? null : Number(trace.endNs - trace.startNs);
+  const isTime = trace.clockUnit === 'ns';
+  const parts = [
+    `${options.paint('strong', trace.path)}  ${[trace.format, trace.version].filter((s) => s !== '').join(' ')}`,
+    trace.kernel === null ? 'kernel unknown' : `Linux ${trace.kernel} ${trace.arch ?? ''}`.trimEnd(),
+    trace.clock === 'unknown' ? 'clock not named' : `clock ${trace.clock}${isTime ? '' : ` (in ${trace.clockUnit})`}`,
+    ...(span === null ? [] : [isTime ? formatDuration(span) : `${formatCount(span)} ${trace.clockUnit}`]),
+    plural(trace.events, 'event'),
+    lossWords(trace),
+    ...(options.verbose ? [...(trace.recorder === null ? [] : [trace.recorder]), ...trace.notes] : []),
+  ];
+  return wrapParts(parts, ' · ', options.width, '  ');
+}
+
+function lossWords(trace: TraceSummary): string {
+  const skipped = trace.skipped.length === 0 ? '' : `, parts unreadable`;
+  if (trace.lost === null) return `events lost, count unknown${skipped}`;
+  if (trace.lost > 0) return `${formatCount(trace.lost)} lost${skipped}`;
+  if (trace.lostStretches > 0) return `may lack events${skipped}`;
+  return skipped === '' ? 'nothing lost' : 'parts unreadable';
+}
+
+function verdictLine(analysis: Analysis, { paint, width }: RenderOptions): string {
+  const { tone, word, detail } = verdictOf(analysis);
+  const rules = new Set(analysis.unavailable.map((u) => u.what)).size;
+  const left = `${paint(tone, word)}  ${detail}`;
+  if (rules === 0) return left;
+  const right = `not judged: ${rules} (see below)`;
+  const gap = width - word.length - 2 - detail.length - right.length;
+  return gap >= 2 ? left + ' '.repeat(gap) + right : `${left}\n  ${right}`;
+}
+
+function identityBlock(analysis: Analysis, options: RenderOptions): string {
+  const { vms } = analysis;
+  if (vms.length === 0) return 'VMs     none could be told apart';
+  const rows = vms.map((vm, k) => [k === 0 ? 'VMs' : '', `vm${vm.id}`, ...vmCells(vm, analysis), vm.certainty]);
+  const lines = [drawTable(rows, { aligns: ['left', 'left', 'left', 'left', 'left', 'left', 'left'], indent: 0 })];
+  if (options.verbose) lines.push(...analysis.gmems.map((gmem) => bindingLines(gmem, options)));
+  return lines.join('\n');
+}
+
+function vmCells(vm: VmSummary, analysis: Analysis): string[] {
+  const gmems = analysis.gmems.filter((g) => vm.gmems.includes(g.id));
+  const memory = gmems.map((g) => {
+    const slots = new Set(g.bindings.map((b) => b.slot ?? b.gpa)).size;
+    const size = g.size === null ? '' : ` ${formatBytes(Number(g.size))}`;
+    return `gmem${g.id}${size}${slots === 0 ? '' : ` in ${plural(slots, 'slot')}`}`;
+  });
+  return [
+    vm.platform ?? 'platform unknown',
+    [vm.pid === null ? 'pid unknown' : `pid ${vm.pid}`, vm.comm ?? ''].join(' ').trimEnd(),
+    plural(vm.vcpus.length, 'vCPU'),
+    memory.length > 2 ? `${memory.length} guest_memfds` : memory.join('\n') || 'no guest_memfd seen',
+  ];
+}
+
+function bindingLines(gmem: GmemSummary, options: RenderOptions): string {
+  const bindings = gmem.bindings.map((b) => {
+    const size = b.size === null ? 'size unknown' : formatBytes(Number(b.size));
+    return `slot ${b.slot ?? '?'}: gpa 0x${b.gpa.toString(16)} = offset 0x${b.offset.toString(16)}, ${size} (${b.certainty})`;
+  });
+  const inode = gmem.inode === null ? '' : `inode ${gmem.inode}`;
+  return wrapParts([`  gmem${gmem.id} ${inode}`.trimEnd(), ...bindings], ' · ', options.width, '    ');
+}
+
+function factsBlock(analysis: Analysis, options: RenderOptions): string {
+  return [faultFact(analysis, options), ...otherFacts(analysis, options)].join('\n');
+}
+
+function faultFact({ memoryFaults }: Analysis, options: RenderOptions): string {
+  const { total, byVm, byCause } = memoryFaults;
+  if (total === null) return 'Memory faults  unknown (see below)';
+  if (total === 0) return 'Memory faults  none';
+  const toPrivate = byVm.reduce((sum, v) => sum + v.toPrivate, 0);
+  const toShared = byVm.reduce((sum, v) => sum + v.toShared, 0);
+  const parts = [
+    `Memory faults  ${formatCount(total)}`,
+    `wanted private ${formatCount(toPrivate)}, shared ${formatCount(toShared)}`,
+    `cause: ${byCause.map((c) => `${c.cause} ${formatCount(c.count)}`).join(', ')}`,
+    ...(byVm.length > 1 ? [byVm.map((v) => `${v.vm === null ? 'no VM' : `vm${v.vm}`} ${v.count}`).join(', ')] : []),
+  ];
+  return wrapParts(parts, ' · ', options.width, '  ');
+}
+
+function otherFacts(analysis: Analysis, options: RenderOptions): string[] {
+  const { punches, reboots, references } = analysis;
+  const start = startOf(analysis.traces);
+  const punched = punches.bytes === null ? '' : ` (${formatBytes(punches.bytes)})`;
+  const reboot = (r: NonNullable<Analysis['reboots']>[number]): string => {
+    const left = r.sharedPages === null ? '' : `, ${plural(r.sharedPages, 'page')} left shared`;
+    return `${r.vm === null ? '' : `vm${r.vm} `}at ${sinceStart(r.tsNs, start)} (${r.certainty}${left})`;
+  };
+  const lines = [
+    punches.total === null
+      ? 'Punched holes  unknown (see below)'
+      : `Punched holes  ${punches.total === 0 ? 'none' : `${formatCount(punches.total)}${punched}`}`,
+    reboots === null
+      ? 'Reboots        unknown (see below)'
+      : wrapParts(
+          reboots.length === 0 ? ['Reboots        none'] : [`Reboots        ${reboots.length}`, ...reboots.map(reboot)],
+          ' · ',
+          options.width,
+          '  ',
+        ),
+  ];
+  const outstanding = references.outstanding;
+  if (outstanding === null) lines.push('References     unknown (see below)');
+  else if (outstanding.length === 0) lines.push('References     none outstanding');
+  else {
+    const holders = new Set(outstanding.map((r) => `${r.holder.task ?? 'unknown task'}-${r.holder.tid ?? '?'}`));
+    const bytes = outstanding.reduce((sum, r) => sum + r.size, 0);
+    const blocking = outstanding.filter((r) => r.blocksConversion !== null).length;
+    const parts = [
+      `References     ${formatCount(outstanding.length)} outstanding (${formatBytes(bytes)})`,
+      `${formatCount(blocking)} in the way of a conversion`,
+      `held by ${[...holders].slice(0, 4).join(', ')}${holders.size > 4 ? ` and ${holders.size - 4} more` : ''}`,
+    ];
+    lines.push(wrapParts(parts, ' · ', options.width, '  '));
+  }
+  return lines;
+}
+
+function unavailableBlock({ unavailable }: Analysis, options: RenderOptions): string {
+  if (unavailable.length === 0) return '';
+  const byCause = new Map<string, { what: string[]; missing: string; record: string }>();
+  for (const { what, missing, record } of unavailable) {
+    const key = `${missing}\n${record}`;
+    const entry = byCause.get(key) ?? { what: [], missing, record };
+    entry.what.push(what);
+    byCause.set(key, entry);
+  }
+  const lines = [...byCause.values()].flatMap(({ what, missing, record }) => [
+    wrapParts([` ${what[0]!}`, ...what.slice(1)], ', ', options.width, '   '),
+    wrapParts([`   because: ${missing}`], '', options.width, '     '),
+    ...(record === '' ? [] : [wrapParts(`   record: ${record}`.split(/(?<=\S) /), ' ', options.width, '     ')]),
+  ]);
+  return `\n${options.paint('strong', 'Could not be judged')}\n${lines.join('\n')}\n`;
+}
+
+function lossesBlock({ traces }: Analysis, options: RenderOptions): string {
+  const lines = traces.flatMap((trace) => {
+    const where = traces.length > 1 ? `${trace.path}: ` : '';
+    const lost =
+      trace.lostStretches === 0
+        ? []
+        : [
+            `${where}${trace.lost === null ? 'an unknown number of' : formatCount(trace.lost)} events lost in ` +
+              `${plural(trace.lostStretches, 'stretch', 'stretches')} of single CPUs; nothing that overlaps them is said to be observed`,
+          ];
+    const skipped = trace.skipped.map((s) => `${where}${s.reason}: ${formatCount(s.count)} times, first at ${s.first}`);
+    return [...lost, ...skipped];
+  });
+  if (lines.length === 0) return 'Losses  nothing was lost, everything could be read';
+  const blocks = lines.map((line) => wrapParts(` ${line}`.split(/(?<=\S) /), ' ', options.width, '   '));
+  return `${options.paint('strong', 'Losses')}\n${blocks.join('\n')}`;
+}

@@ -1,0 +1,106 @@
+import { formatCount } from '../../base/units.js';
+import { drawBar, drawSparkline } from '../histogram.js';
+import type { ConversionLine, ConversionSummary, PhaseShare } from '../model-conversions.js';
+import { durationOr, plural } from '../names.js';
+import type { RenderOptions } from '../render.js';
+import { UNKNOWN_CELL } from '../table.js';
+import { drawTable, wrapParts } from './layout.js';
+
+/** Narrower than this, p99 makes room for the histogram; `latency` has all percentiles. */
+const WIDE = 90;
+const SPARKLINE = 9;
+
+/** Conversions by direction, origin and outcome, then where their time goes. */
+export function renderConversionSummary(summary: ConversionSummary, options: RenderOptions): string {
+  if (summary.total === null) return 'Conversions    unknown (see below)\n';
+  if (summary.total === 0) return 'Conversions    none\n';
+  const parts = [
+    table(summary, options),
+    footnotes(summary, options),
+    ...phaseLines(summary.phases, options),
+    attempts(summary, options),
+  ];
+  return `${parts.filter((part) => part !== '').join('\n')}\n`;
+}
+
+function table({ lines }: ConversionSummary, options: RenderOptions): string {
+  const buckets = lines.flatMap((line) => line.histogram.map((b) => b.index));
+  const axis = { from: Math.min(...buckets), to: Math.max(...buckets) };
+  const wide = options.width >= WIDE;
+  const row = (line: ConversionLine): string[] => [
+    line.direction ?? 'unknown',
+    line.origin,
+    line.outcome,
+    formatCount(line.count),
+    line.pages === null ? UNKNOWN_CELL : formatCount(line.pages),
+    durationOr(line.latency.p50),
+    durationOr(line.latency.p90),
+    ...(wide ? [durationOr(line.latency.p99)] : []),
+    durationOr(line.latency.max),
+    buckets.length === 0 ? '' : drawSparkline(line.histogram, axis, { width: SPARKLINE, unicode: options.unicode }),
+  ];
+  return drawTable(lines.map(row), {
+    head: ['Conversions', '', '', 'count', 'pages', 'p50', 'p90', ...(wide ? ['p99'] : []), 'max', 'fast - slow'],
+    aligns: [
+      'left',
+      'left',
+      'left',
+      'right',
+      'right',
+      'right',
+      'right',
+      ...(wide ? ['right' as const] : []),
+      'right',
+      'left',
+    ],
+    indent: 0,
+  });
+}
+
+/** What the figures of the table do not hold. */
+function footnotes({ lines, certainties }: ConversionSummary, options: RenderOptions): string {
+  const unseen = lines.reduce((sum, line) => sum + (line.count - line.latency.count), 0);
+  const vmm = lines.some((line) => line.origin === 'vmm' && line.latency.count > 0);
+  const sure = certainties.map((c) => `${formatCount(c.count)} ${c.certainty}`).join(', ');
+  const notes = [
+    ` ${sure}`,
+    ...(vmm ? ['vmm: time of the ioctl, no vCPU waited'] : []),
+    ...(unseen > 0 ? [`${formatCount(unseen)} without a time (start or end not seen)`] : []),
+  ];
+  return wrapParts(notes, ' · ', options.width, ' ');
+}
+
+function phaseLines(phases: readonly PhaseShare[], options: RenderOptions): readonly string[] {
+  const directions = [...new Set(phases.map((p) => p.direction))];
+  return directions.map((direction) => {
+    const own = phases.filter((p) => p.direction === direction);
+    const sum = own.reduce((all, p) => all + p.ns, 0);
+    const shares = own.map((p) => {
+      const share = sum === 0 ? 0 : p.ns / sum;
+      return `${p.phase.replaceAll('_', ' ')} ${percent(share)} ${drawBar(share * 10, options.unicode)}`.trimEnd();
+    });
+    return wrapParts(
+      [` time goes (${direction ?? 'unknown'}): ${shares[0]!}`, ...shares.slice(1)],
+      ', ',
+      options.width,
+      '   ',
+    );
+  });
+}
+
+function percent(share: number): string {
+  return share > 0 && share < 0.005 ? '<1 %' : `${Math.round(share * 100)} %`;
+}
+
+function attempts({ attempts: tries }: ConversionSummary, options: RenderOptions): string {
+  if (tries.total === null) return ' attempts (ioctls): unknown (see below)';
+  if (tries.total === 0) return '';
+  const errnos = tries.byErrno.map((e) => `${e.name} ${formatCount(e.count)}`).join(', ');
+  const failed = tries.failed === null ? 'results not seen' : `${formatCount(tries.failed)} failed`;
+  return wrapParts(
+    [` ${plural(tries.total, 'attempt')} (ioctls)`, `${failed}${errnos === '' ? '' : `: ${errnos}`}`],
+    ' · ',
+    options.width,
+    '   ',
+  );
+}
