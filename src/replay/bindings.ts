@@ -1,0 +1,192 @@
+/**
+ * gpa ↔ offset of guest_memfds, by the resolution order of reference chapter 06 §5: what a probe says of a memslot is
+ * exact; a pair seen in a fault or a punch proves a page; between two pairs of equal distance the rest is inferred.
+ */
+import { PAGE_SIZE } from '../base/units.js';
+import type { Certainty } from './identity.js';
+import type { MemoryEvent } from './event.js';
+import { stateOf, type Binding, type Conversion, type Replay, type Thread, type VmState } from './state.js';
+
+/** A fault's page-cache insertion comes at most this long after the fault on the same thread. */
+const PAIR_WITHIN_NS = 50_000_000;
+
+/** KVM_SET_USER_MEMORY_REGION2 reaches guest_memfd: slot, gpa, size and offset. */
+export function noteBind(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  thread.pendingBind = {
+    vmKey: ev.vmKey,
+    slot: ev.extra,
+    gpa: ev.address,
+    size: ev.size,
+    fd: ev.fd,
+    offset: ev.value,
+    ts: ev.ts,
+  };
+  if (!replay.sources.ioctlExits) addPending(replay, thread, NaN, 'observed');
+}
+
+function addPending(replay: Replay, thread: Thread, inode: number, certainty: Certainty): void {
+  const bind = thread.pendingBind;
+  thread.pendingBind = null;
+  if (!bind || !(bind.size > 0)) return;
+  const vm = stateOf(replay, replay.identity.vmOfKey(bind.vmKey, bind.ts));
+  replay.bindings.push({
+    vm: vm ?? thread.vm,
+    inode,
+    fd: bind.fd,
+    slot: bind.slot,
+    gpa: bind.gpa,
+    offset: bind.offset,
+    size: bind.size,
+    fromTs: bind.ts,
+    toTs: NaN,
+    how: 'probe on the binding',
+    certainty,
+  });
+}
+
+/** The binding is committed: the inode is known, too. */
+export function noteBindDone(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const fd = thread.pendingBind?.fd ?? NaN;
+  const ts = ev.ts;
+  thread.pendingBind = {
+    vmKey: ev.vmKey,
+    slot: ev.extra,
+    gpa: ev.address,
+    size: ev.size,
+    fd,
+    offset: ev.value,
+    ts,
+  };
+  addPending(replay, thread, ev.inode, 'observed');
+}
+
+/** The ioctl that binds returns: 0 keeps the binding, an error drops it. */
+export function noteBindResult(replay: Replay, thread: Thread, result: number): void {
+  if (!thread.pendingBind) return;
+  if (result === 0) addPending(replay, thread, NaN, 'observed');
+  else thread.pendingBind = null;
+}
+
+/** A memslot loses its guest_memfd. */
+export function noteUnbind(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  for (const binding of replay.bindings)
+    if (binding.gpa === ev.address && binding.vm === thread.vm && Number.isNaN(binding.toTs)) binding.toTs = ev.ts;
+}
+
+function addPair(replay: Replay, vm: VmState | null, gpa: number, inode: number, offset: number, ts: number): void {
+  const page = Math.floor(gpa / PAGE_SIZE) * PAGE_SIZE;
+  const last = replay.bindings[replay.bindings.length - 1];
+  const grows =
+    last &&
+    last.vm === vm &&
+    last.inode === inode &&
+    Number.isNaN(last.slot) &&
+    page === last.gpa + last.size &&
+    offset === last.offset + last.size;
+  if (grows) {
+    last.size += PAGE_SIZE;
+    return;
+  }
+  const covered = replay.bindings.some(
+    (b) => b.vm === vm && b.inode === inode && page >= b.gpa && page < b.gpa + b.size && page - b.gpa === offset - b.offset,
+  );
+  if (covered) return;
+  replay.bindings.push({
+    vm,
+    inode,
+    fd: NaN,
+    slot: NaN,
+    gpa: page,
+    offset,
+    size: PAGE_SIZE,
+    fromTs: ts,
+    toTs: NaN,
+    how: 'page cache insertion inside a fault',
+    certainty: 'inferred',
+  });
+}
+
+/** kvm_gmem_get_pfn(gfn) and kvm_gmem_get_folio(inode, index) on one thread are one page. */
+export function noteFolio(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const pfn = thread.pfnGpa;
+  thread.pfnGpa = null;
+  if (!pfn || ev.ts - pfn.ts > PAIR_WITHIN_NS) return;
+  addPair(replay, thread.vm, pfn.gpa, ev.inode, ev.address, ev.ts);
+}
+
+/** spte_requested of the frame that was just added inside this fault: its gfn is the page of that offset. */
+export function noteRequestedFrame(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const added = thread.added;
+  thread.added = null;
+  if (!added || added.pfn !== ev.value || !thread.fault) return;
+  addPair(replay, thread.vm, ev.address, added.inode, added.offset, ev.ts);
+}
+
+/** How an offset is known for a gpa range; null where it is not. */
+export interface Located {
+  readonly inode: number;
+  readonly offset: number;
+  readonly certainty: Certainty;
+}
+
+/** Looks up where gpa ranges of a VM lie in its guest_memfd, over all that the trace showed of it. */
+export interface Locator {
+  offsetOf(vm: VmState, gpa: number, size: number): Located | null;
+  gpaOf(inode: number, offset: number): { vm: VmState | null; gpa: number } | null;
+}
+
+interface Pair {
+  readonly gpa: number;
+  readonly end: number;
+  readonly delta: number;
+  readonly inode: number;
+}
+
+function sortedPairs(bindings: readonly Binding[], vm: VmState): Pair[] {
+  return bindings
+    .filter((b) => b.vm === vm && Number.isNaN(b.slot))
+    .map((b) => ({ gpa: b.gpa, end: b.gpa + b.size, delta: b.offset - b.gpa, inode: b.inode }))
+    .sort((a, b) => a.gpa - b.gpa);
+}
+
+/** Ranges that the VMM set as a whole are presumed memslots: a pair inside one speaks for all of it. */
+function presumedSlots(conversions: readonly Conversion[], vm: VmState): { gpa: number; end: number }[] {
+  return conversions
+    .filter((c) => c.vm === vm && c.origin === 'vmm' && c.size > PAGE_SIZE && !Number.isNaN(c.gpa))
+    .map((c) => ({ gpa: c.gpa, end: c.gpa + c.size }))
+    .sort((a, b) => b.end - b.gpa - (a.end - a.gpa));
+}
+
+function byPairs(pairs: readonly Pair[], slots: readonly { gpa: number; end: number }[], gpa: number, size: number) {
+  const below = pairs.findLast((p) => p.gpa <= gpa);
+  const above = pairs.find((p) => p.end >= gpa + size);
+  if (below && above && below.delta === above.delta) return below;
+  const slot = slots.find((s) => gpa >= s.gpa && gpa + size <= s.end);
+  if (!slot) return null;
+  const inside = pairs.filter((p) => p.gpa >= slot.gpa && p.end <= slot.end);
+  return inside.length > 0 && inside.every((p) => p.delta === inside[0]!.delta) ? inside[0]! : null;
+}
+
+export function makeLocator(replay: Replay): Locator {
+  const slots = replay.bindings.filter((b) => !Number.isNaN(b.slot));
+  const pairsOf = new Map<VmState, Pair[]>();
+  const slotsOf = new Map<VmState, { gpa: number; end: number }[]>();
+  for (const vm of replay.vms) {
+    pairsOf.set(vm, sortedPairs(replay.bindings, vm));
+    slotsOf.set(vm, presumedSlots(replay.conversions, vm));
+  }
+  return {
+    offsetOf(vm, gpa, size) {
+      const slot = slots.findLast((b) => b.vm === vm && gpa >= b.gpa && gpa + size <= b.gpa + b.size);
+      if (slot) return { inode: slot.inode, offset: gpa - slot.gpa + slot.offset, certainty: slot.certainty };
+      const pair = byPairs(pairsOf.get(vm)!, slotsOf.get(vm)!, gpa, size);
+      return pair ? { inode: pair.inode, offset: gpa + pair.delta, certainty: 'inferred' } : null;
+    },
+    gpaOf(inode, offset) {
+      const found = replay.bindings.findLast(
+        (b) => b.inode === inode && offset >= b.offset && offset < b.offset + b.size,
+      );
+      return found ? { vm: found.vm, gpa: offset - found.offset + found.gpa } : null;
+    },
+  };
+}

@@ -1,0 +1,134 @@
+/** Exits to userspace: which of them is a guest's request, and which a fault on the wrong view. */
+import { PAGE_SIZE } from '../base/units.js';
+import { evidenceOf, known, type MemoryEvent } from './event.js';
+import { isShared, noteResetSign } from './reboots.js';
+import { closeRequest, openRequest, splitGpa } from './requests.js';
+import type { MemoryFault, Replay, Request, RequestWay, Thread } from './state.js';
+
+/** include/uapi/linux/kvm.h */
+const KVM_EXIT_HYPERCALL = 3;
+const KVM_EXIT_SHUTDOWN = 8;
+const KVM_EXIT_INTR = 10;
+const KVM_EXIT_SYSTEM_EVENT = 24;
+const KVM_EXIT_MEMORY_FAULT = 39;
+const EFAULT = 14;
+const EHWPOISON = 133;
+const EINTR = 4;
+
+/** VMX exit reason of a TDCALL, and SVM's of a VMGEXIT: requests whose range no tracepoint shows. */
+const EXIT_REASON_TDCALL = 77;
+const SVM_EXIT_VMGEXIT = 0x403;
+
+function isMemoryFault(replay: Replay, reason: number, errno: number): boolean {
+  if (reason === KVM_EXIT_MEMORY_FAULT) return true;
+  if (!Number.isNaN(reason)) return false;
+  // The kernel's text shows the errno alone. On arm64 a protected VM's EFAULT is no memory fault exit (reference 02 §8).
+  if (errno !== -EFAULT && errno !== -EHWPOISON) return false;
+  return !replay.sources.isArm;
+}
+
+function wayOf(thread: Thread): RequestWay {
+  if (thread.asked) return thread.asked.way;
+  if (thread.exitReason === EXIT_REASON_TDCALL) return 'tdx-mapgpa';
+  if (thread.exitReason === SVM_EXIT_VMGEXIT) return 'snp-psc';
+  return 'map-gpa-range';
+}
+
+function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const before = thread.request;
+  const way = wayOf(thread);
+  // A TDX MapGPA comes out chunk by chunk without entering the guest between: one request.
+  if (before?.way === 'tdx-mapgpa' && way === 'tdx-mapgpa') {
+    before.chunks++;
+    return;
+  }
+  const isNextRange = before?.way === 'snp-psc' && way === 'snp-psc';
+  if (before) {
+    const row = closeRequest(replay, thread, isNextRange ? ev.ts : NaN);
+    // Its vCPU has not run yet: the stop ends with the whole batch (machine.ts, endBatch).
+    if (row && isNextRange) row.resumeNs = NaN;
+  }
+  if (way === 'snp-psc' && thread.batch === 0) thread.batch = ++replay.batches;
+  const asked = thread.asked;
+  const rangeKnown = asked !== null && !Number.isNaN(asked.size);
+  openRequest(replay, thread, {
+    tid: thread.tid,
+    vcpu: thread.vcpu,
+    vm: thread.vm,
+    origin: 'explicit',
+    way,
+    direction: asked?.direction ?? null,
+    gpa: asked?.gpa ?? NaN,
+    size: asked?.size ?? NaN,
+    requestNs: isNextRange ? ev.ts : thread.exitNs,
+    exitNs: ev.ts,
+    attempts: [],
+    chunks: 1,
+    batch: way === 'snp-psc' ? thread.batch : 0,
+    answer: NaN,
+    fault: null,
+    evidence: (isNextRange ? null : thread.exitEvidence) ?? evidenceOf(ev),
+    epoch: thread.vm?.epoch ?? 0,
+    rangeKnown,
+  });
+}
+
+function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: number): void {
+  const address = thread.fault?.address ?? NaN;
+  const { gpa, wanted } = Number.isNaN(address) ? { gpa: NaN, wanted: null } : splitGpa(thread.vm, address);
+  const stale =
+    thread.vm !== null && thread.vm.epoch > 0 && wanted !== 'shared' && !Number.isNaN(gpa) && isShared(thread.vm, gpa);
+  const fault: MemoryFault = {
+    vm: thread.vm,
+    vcpu: thread.vcpu,
+    tid: thread.tid,
+    ts: ev.ts,
+    faultNs: thread.fault?.ts ?? NaN,
+    resumeNs: NaN,
+    address,
+    gpa,
+    wanted,
+    cause: stale ? 'stale-after-reboot' : 'mismatch',
+    epoch: thread.vm?.epoch ?? 0,
+    conversion: null,
+    evidence: evidenceOf(ev),
+    certainty: reason === KVM_EXIT_MEMORY_FAULT ? 'observed' : 'inferred',
+  };
+  replay.faults.push(fault);
+  const request: Request = {
+    tid: thread.tid,
+    vcpu: thread.vcpu,
+    vm: thread.vm,
+    origin: 'implicit',
+    way: 'fault',
+    direction: wanted === null ? null : wanted === 'private' ? 'to_private' : 'to_shared',
+    gpa: Number.isNaN(address) ? NaN : Math.floor(address / PAGE_SIZE) * PAGE_SIZE,
+    size: PAGE_SIZE,
+    requestNs: known(thread.exitNs, fault.faultNs),
+    exitNs: ev.ts,
+    attempts: [],
+    chunks: 1,
+    batch: 0,
+    answer: NaN,
+    fault,
+    evidence: thread.exitEvidence ?? evidenceOf(ev),
+    epoch: fault.epoch,
+    rangeKnown: false,
+  };
+  openRequest(replay, thread, request);
+}
+
+/** KVM_RUN returns to userspace. */
+export function noteUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const reason = ev.value;
+  const errno = ev.result;
+  // A signal: whatever the vCPU waited for, it still waits.
+  if (errno === -EINTR || reason === KVM_EXIT_INTR) return;
+  if (reason === KVM_EXIT_HYPERCALL && !(errno < 0)) {
+    onHypercallExit(replay, thread, ev);
+    return;
+  }
+  if (thread.request) closeRequest(replay, thread, NaN);
+  if (isMemoryFault(replay, reason, errno)) onMemoryFault(replay, thread, ev, reason);
+  else if (reason === KVM_EXIT_SHUTDOWN || reason === KVM_EXIT_SYSTEM_EVENT) noteResetSign(thread, ev.ts);
+}

@@ -1,0 +1,230 @@
+/**
+ * First pass over the memory events: who did what with which file descriptor, thread and struct kvm. Identity
+ * (identity.ts) is settled from all of it in retrospect: what names a VM may come long after its first event.
+ */
+import { KIND } from './kinds.js';
+import type { MemoryEvent } from './event.js';
+
+export const KVM_CREATE_VM = 0xae01;
+export const KVM_CREATE_VCPU = 0xae41;
+export const KVM_RUN = 0xae80;
+export const KVM_CREATE_GUEST_MEMFD = 0xc040aed4;
+export const KVM_SET_MEMORY_ATTRIBUTES = 0x4020aed2;
+/** The in-place series' ioctl on a guest_memfd; its first posting used 0xc040aed6. */
+export const KVM_SET_MEMORY_ATTRIBUTES2 = [0xc080aed2, 0xc040aed6] as const;
+/** RFC v2's KVM_GMEM_CONVERT_SHARED and _PRIVATE. */
+export const KVM_GMEM_CONVERT = [0xc040af41, 0xc040af42] as const;
+
+/** A descriptor that an ioctl returned. */
+export interface FdRecord {
+  readonly what: 'vm' | 'vcpu' | 'gmem';
+  readonly tid: number;
+  /** The descriptor that the ioctl was made on. */
+  readonly onFd: number;
+  readonly fd: number;
+  /** VM type, or vcpu_id. */
+  readonly arg: number;
+  readonly ts: number;
+  /** Of a guest_memfd, in bytes, and its flags; NaN where no probe shows them. */
+  readonly size: number;
+  readonly flags: number;
+}
+
+/** A struct kvm pointer seen by a probe, and the descriptor of the ioctl that the thread was in (NaN: none). */
+export interface KeySighting {
+  readonly key: number;
+  readonly tid: number;
+  readonly fd: number;
+  readonly ts: number;
+}
+
+export interface ThreadFacts {
+  readonly tid: number;
+  readonly firstTs: number;
+  lastTs: number;
+  /** vcpu_id of the tracepoints on this thread → how often. */
+  readonly vcpus: Map<number, number>;
+  /** First use of each descriptor by KVM_RUN. */
+  readonly runs: { fd: number; ts: number }[];
+  /** Descriptors of attribute ioctls, with the time of the first. */
+  readonly attributeFds: Map<number, number>;
+  readonly keys: Set<number>;
+  /** Process id that a probe read from kvm->userspace_pid; NaN where none did. */
+  pid: number;
+  /** Tracepoints of KVM_RUN were seen on it. */
+  runsGuest: boolean;
+  endTs: number;
+}
+
+/** A pKVM hypervisor VM: handle, struct kvm and whether it is protected. */
+export interface HandleRecord {
+  readonly handle: number;
+  readonly key: number;
+  readonly isProtected: number;
+  readonly tid: number;
+  readonly ts: number;
+  endTs: number;
+}
+
+export interface Facts {
+  readonly threads: Map<number, ThreadFacts>;
+  readonly fds: FdRecord[];
+  readonly keys: KeySighting[];
+  readonly handles: HandleRecord[];
+  /** close(): tid, fd and time. */
+  readonly closes: { tid: number; fd: number; ts: number }[];
+  /** Kinds of which at least one event came. */
+  readonly seen: Uint32Array;
+  lastTs: number;
+}
+
+interface OpenIoctl {
+  fd: number;
+  cmd: number;
+  arg: number;
+}
+
+interface Created {
+  readonly size: number;
+  readonly flags: number;
+}
+
+const NOTHING_KNOWN: Created = { size: NaN, flags: NaN };
+
+export interface FactCollector {
+  readonly facts: Facts;
+  collect(ev: MemoryEvent): void;
+}
+
+function threadOf(facts: Facts, ev: MemoryEvent): ThreadFacts {
+  let thread = facts.threads.get(ev.tid);
+  if (!thread) {
+    thread = {
+      tid: ev.tid,
+      firstTs: ev.ts,
+      lastTs: ev.ts,
+      vcpus: new Map(),
+      runs: [],
+      attributeFds: new Map(),
+      keys: new Set(),
+      pid: NaN,
+      runsGuest: false,
+      endTs: NaN,
+    };
+    facts.threads.set(ev.tid, thread);
+  }
+  return thread;
+}
+
+function recordFd(facts: Facts, tid: number, open: OpenIoctl, fd: number, ts: number, made: Created): void {
+  const what =
+    open.cmd === KVM_CREATE_VM
+      ? 'vm'
+      : open.cmd === KVM_CREATE_VCPU
+        ? 'vcpu'
+        : open.cmd === KVM_CREATE_GUEST_MEMFD
+          ? 'gmem'
+          : null;
+  if (what !== null && fd >= 0) facts.fds.push({ what, tid, onFd: open.fd, fd, arg: open.arg, ts, ...made });
+}
+
+function noteIoctl(thread: ThreadFacts, ev: MemoryEvent): void {
+  if (ev.value === KVM_RUN) {
+    const last = thread.runs[thread.runs.length - 1];
+    if (!last || last.fd !== ev.fd) thread.runs.push({ fd: ev.fd, ts: ev.ts });
+  } else if (ev.value === KVM_SET_MEMORY_ATTRIBUTES || KVM_SET_MEMORY_ATTRIBUTES2.some((cmd) => cmd === ev.value)) {
+    if (!thread.attributeFds.has(ev.fd)) thread.attributeFds.set(ev.fd, ev.ts);
+  }
+}
+
+/** Makes a collector; feed it every memory event in order, then read `facts`. */
+export function makeFactCollector(kinds: number): FactCollector {
+  const facts: Facts = {
+    threads: new Map(),
+    fds: [],
+    keys: [],
+    handles: [],
+    closes: [],
+    seen: new Uint32Array(kinds),
+    lastTs: 0,
+  };
+  const open = new Map<number, OpenIoctl>();
+  const creating = new Map<number, Created>();
+  const lastKey = new Map<number, { key: number; fd: number }>();
+
+  const noteKey = (thread: ThreadFacts, ev: MemoryEvent): void => {
+    const fd = open.get(ev.tid)?.fd ?? NaN;
+    thread.keys.add(ev.vmKey);
+    const last = lastKey.get(ev.tid);
+    if (last && last.key === ev.vmKey && Object.is(last.fd, fd)) return;
+    lastKey.set(ev.tid, { key: ev.vmKey, fd });
+    facts.keys.push({ key: ev.vmKey, tid: ev.tid, fd, ts: ev.ts });
+  };
+
+  const collect = (ev: MemoryEvent): void => {
+    facts.seen[ev.kind]!++;
+    facts.lastTs = ev.ts;
+    const kind = ev.kind;
+    if (kind === KIND.page_ref || kind === KIND.switch_in || kind >= KIND.hyp_enter && kind <= KIND.hyp_vm) return;
+    const thread = threadOf(facts, ev);
+    thread.lastTs = ev.ts;
+    if (!Number.isNaN(ev.vmKey)) noteKey(thread, ev);
+    switch (kind) {
+      case KIND.ioctl_enter:
+        open.set(ev.tid, { fd: ev.fd, cmd: ev.value, arg: ev.extra });
+        noteIoctl(thread, ev);
+        break;
+      case KIND.ioctl_exit: {
+        const ioctl = open.get(ev.tid);
+        if (ioctl) recordFd(facts, ev.tid, ioctl, ev.result, ev.ts, creating.get(ev.tid) ?? NOTHING_KNOWN);
+        open.delete(ev.tid);
+        creating.delete(ev.tid);
+        break;
+      }
+      case KIND.guest_exit:
+      case KIND.guest_entry:
+      case KIND.guest_fault:
+        thread.runsGuest = true;
+        if (!Number.isNaN(ev.vcpu)) thread.vcpus.set(ev.vcpu, (thread.vcpus.get(ev.vcpu) ?? 0) + 1);
+        break;
+      case KIND.user_exit:
+        thread.runsGuest = true;
+        break;
+      case KIND.run_enter:
+        if (!Number.isNaN(ev.vcpu)) thread.vcpus.set(ev.vcpu, (thread.vcpus.get(ev.vcpu) ?? 0) + 1);
+        break;
+      case KIND.gmem_create:
+        creating.set(ev.tid, { size: ev.size, flags: ev.value });
+        if (!Number.isNaN(ev.extra)) thread.pid = ev.extra;
+        break;
+      case KIND.vm_attr_call:
+        if (!Number.isNaN(ev.extra)) thread.pid = ev.extra;
+        break;
+      case KIND.vm_create:
+        facts.handles.push({
+          handle: ev.extra,
+          key: ev.vmKey,
+          isProtected: ev.value,
+          tid: ev.tid,
+          ts: ev.ts,
+          endTs: NaN,
+        });
+        break;
+      case KIND.vm_destroy: {
+        const record = facts.handles.findLast((h) => h.handle === ev.extra && Number.isNaN(h.endTs));
+        if (record) record.endTs = ev.ts;
+        break;
+      }
+      case KIND.close:
+        facts.closes.push({ tid: ev.tid, fd: ev.fd, ts: ev.ts });
+        break;
+      case KIND.task_exit:
+        thread.endTs = ev.ts;
+        break;
+      case KIND.switch_out:
+        if (ev.value === 3) thread.endTs = ev.ts;
+        break;
+    }
+  };
+  return { facts, collect };
+}

@@ -1,0 +1,66 @@
+/** The guest_memfds of the analysis: from their creation, their bindings, and what probes and punches name. */
+import type { Certainty } from './identity.js';
+import type { Facts } from './facts.js';
+import { stateOf, type Replay, type VmState } from './state.js';
+
+export interface Gmem {
+  readonly id: number;
+  readonly vm: VmState | null;
+  inode: number;
+  readonly fd: number;
+  readonly size: number;
+  readonly flags: number;
+  readonly fromTs: number;
+  readonly how: string;
+  readonly certainty: Certainty;
+}
+
+export interface GmemIndex {
+  readonly all: readonly Gmem[];
+  /** By inode, else by VM and descriptor, else the only one of the VM; null where it cannot be told. */
+  of(inode: number, vm: VmState | null, fd: number): Gmem | null;
+}
+
+function created(replay: Replay, facts: Facts): Omit<Gmem, 'id'>[] {
+  return facts.fds.flatMap((record) => {
+    if (record.what !== 'gmem') return [];
+    const found = replay.identity.fdOf(record.tid, record.fd, record.ts);
+    if (found?.record !== record) return [];
+    const vm = stateOf(replay, found.vm);
+    const binding = replay.bindings.find(
+      (b) => b.fd === record.fd && !Number.isNaN(b.inode) && b.fromTs >= record.ts && b.vm === vm,
+    );
+    const { fd, size, flags, ts } = record;
+    const base = { vm, inode: binding?.inode ?? NaN, fd, size, flags, fromTs: ts };
+    return [{ ...base, how: 'KVM_CREATE_GUEST_MEMFD', certainty: 'observed' as const }];
+  });
+}
+
+/** Collects them; numbers are given in order of appearance. */
+export function collectGmems({ replay, facts }: { replay: Replay; facts: Facts }): GmemIndex {
+  const found = created(replay, facts);
+  const seen = (inode: number, vm: VmState | null, ts: number, how: string, certainty: Certainty): void => {
+    if (Number.isNaN(inode) || found.some((g) => g.inode === inode)) return;
+    // A descriptor without inode that may well be this one: creation showed the file, this shows its number.
+    const nameless = found.filter((g) => g.vm === vm && Number.isNaN(g.inode));
+    if (vm && nameless.length === 1 && found.filter((g) => g.vm === vm).length === 1) {
+      nameless[0]!.inode = inode;
+      return;
+    }
+    found.push({ vm, inode, fd: NaN, size: NaN, flags: NaN, fromTs: ts, how, certainty });
+  };
+  for (const b of replay.bindings) seen(b.inode, b.vm, b.fromTs, b.how, b.certainty);
+  for (const row of replay.conversions) seen(row.inode, row.vm, row.requestNs, 'probe on its attributes', 'observed');
+  for (const p of replay.punches) seen(p.inode, p.vm, p.startNs, 'punch', p.certainty);
+  const all = found.map((g, index) => ({ ...g, id: index + 1 }));
+  return {
+    all,
+    of(inode, vm, fd) {
+      const byInode = Number.isNaN(inode) ? undefined : all.find((g) => g.inode === inode);
+      if (byInode) return byInode;
+      const mine = all.filter((g) => g.vm === vm && vm !== null);
+      const byFd = Number.isNaN(fd) ? undefined : mine.findLast((g) => g.fd === fd);
+      return byFd ?? (mine.length === 1 ? mine[0]! : null);
+    },
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * The replay: stored events → memory events (vocabulary) → who is who (first pass) → state, conversions, references,
+ * reboots (second pass) → result tables. Run on a store that an import has filled; runs again from scratch each time.
+ */
+import type { Store } from '../store/db.js';
+import { createTableSql, RESULT_TABLES } from '../store/schema.js';
+import { makeEvent } from './event.js';
+import { makeFactCollector } from './facts.js';
+import { settleIdentity } from './identity.js';
+import { KIND, KINDS } from './kinds.js';
+import { finishReplay, step, taint } from './machine.js';
+import { buildMemoryEvents, forEachMemoryEvent, readBaseNs } from './memory-events.js';
+import { makeReferences } from './references.js';
+import { makeReplay, type LostSpan, type Sources } from './state.js';
+import { readTasks } from './tasks.js';
+import type { Statement } from './vocabulary.js';
+import { writeResults } from './write.js';
+
+export interface ReplayOptions {
+  readonly signal?: AbortSignal;
+}
+
+/** What the recording can show, by the vocabulary's sources that exist and the kinds that came. */
+function settleSources(statements: readonly Statement[], seen: Uint32Array, isArm: boolean): Sources {
+  const has = (source: string): boolean => statements.some((s) => s.source === source && s.sql !== null);
+  const came = (kind: keyof typeof KIND): boolean => seen[KIND[kind]]! > 0;
+  return {
+    ioctls: came('ioctl_enter'),
+    ioctlExits: came('ioctl_exit'),
+    attrEvents: came('attr_event'),
+    vmAttrRet: came('vm_attr_ret'),
+    gmemAttrProbe: came('gmem_attr_call'),
+    gmemAttrRet: came('gmem_attr_ret'),
+    guestExits: came('guest_exit'),
+    guestEntries: came('guest_entry'),
+    hypercalls: came('hypercall'),
+    pageRefs: came('page_ref'),
+    fallocate: came('fallocate_exit'),
+    switches: has('event sched.sched_switch'),
+    isArm,
+  };
+}
+
+async function readLost(store: Store, baseNs: bigint): Promise<LostSpan[]> {
+  const rows = await store.rows(
+    `SELECT cpu, coalesce((from_ns - ${baseNs})::DOUBLE, '-inf'::DOUBLE) AS from_ns,
+      coalesce((to_ns - ${baseNs})::DOUBLE, 'inf'::DOUBLE) AS to_ns
+     FROM lost WHERE from_ns IS NOT NULL OR to_ns IS NOT NULL ORDER BY to_ns, from_ns, cpu`,
+  );
+  return rows.map((r) => ({ cpu: r['cpu'] as number | null, from: r['from_ns'] as number, to: r['to_ns'] as number }));
+}
+
+async function readIsArm(store: Store): Promise<boolean> {
+  const rows = await store.rows(
+    `SELECT count(*) FILTER (arch IN ('aarch64', 'arm64')) > 0
+      OR (SELECT count(*) FROM event_type, unnest(fields) AS f(field)
+          WHERE name IN ('kvm_exit', 'kvm_entry') AND field.name = 'vcpu_pc' AND rows > 0) > 0 AS arm FROM trace`,
+  );
+  return rows[0]?.['arm'] === true;
+}
+
+/** Lost stretches in order: their thread states are dropped when they begin and when they end. */
+function makeTaints(lost: readonly LostSpan[]): { at: number; cpu: number | null }[] {
+  return lost
+    .flatMap((span) => [
+      { at: span.from, cpu: span.cpu },
+      { at: span.to, cpu: span.cpu },
+    ])
+    .filter((t) => Number.isFinite(t.at))
+    .sort((a, b) => a.at - b.at);
+}
+
+/** Fills every result table of the schema but the findings (rules.ts). */
+export async function replay(store: Store, options: ReplayOptions = {}): Promise<void> {
+  const { signal } = options;
+  for (const table of RESULT_TABLES) await store.run(`DROP TABLE IF EXISTS "${table.name}"; ${createTableSql(table)}`);
+  const statements = await buildMemoryEvents(store);
+  const baseNs = await readBaseNs(store);
+  const ev = makeEvent();
+  const collector = makeFactCollector(KINDS.length);
+  await forEachMemoryEvent(store, baseNs, ev, collector.collect, signal);
+  const tasks = await readTasks(store);
+  const identity = settleIdentity(collector.facts, tasks);
+  const sources = settleSources(statements, collector.facts.seen, await readIsArm(store));
+  const lost = await readLost(store, baseNs);
+  const state = makeReplay(identity, sources, lost);
+  const references = makeReferences();
+  const taints = makeTaints(lost);
+  let next = 0;
+  await forEachMemoryEvent(
+    store,
+    baseNs,
+    ev,
+    (event) => {
+      while (next < taints.length && taints[next]!.at <= event.ts) {
+        taint(state, taints[next]!.cpu, taints[next]!.at);
+        next++;
+      }
+      step(state, references, event);
+    },
+    signal,
+  );
+  finishReplay(state);
+  await writeResults(store, { replay: state, references, tasks, statements, baseNs, facts: collector.facts });
+}

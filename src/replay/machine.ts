@@ -1,0 +1,312 @@
+/**
+ * Second pass: one memory event after the other moves threads, requests and state. Each case says in a line what the
+ * event means; the doing is in the file of that noun.
+ */
+import { PAGE_SIZE } from '../base/units.js';
+import {
+  closeIoctlAttempt,
+  dropAttempt,
+  mechanismOf,
+  noteGmemAttributes,
+  noteGmemResult,
+  noteVmAttributes,
+  noteVmResult,
+  openIoctlAttempt,
+} from './attempts.js';
+import { withAllocation } from './axes.js';
+import {
+  noteBind,
+  noteBindDone,
+  noteBindResult,
+  noteFolio,
+  noteRequestedFrame,
+  noteUnbind,
+} from './bindings.js';
+import { evidenceOf, type MemoryEvent } from './event.js';
+import { noteUserExit } from './exits.js';
+import { KVM_RUN } from './facts.js';
+import { KIND } from './kinds.js';
+import { closePunch, notePunchedPage, openPunch } from './punches.js';
+import { noteEntry, noteResetCost, noteResetSign, noteRun, noteVcpuState } from './reboots.js';
+import type { References } from './references.js';
+import { abandonRequest, closeRequest, setState, sharedBitOf } from './requests.js';
+import { threadOf, type Replay, type Thread } from './state.js';
+
+/** PSCI SYSTEM_RESET and SYSTEM_RESET2 (include/uapi/linux/psci.h). */
+const PSCI_RESETS = new Set([0x84000009, 0x84000012, 0xc4000012]);
+
+/** The vCPU left the guest: what it asked for before is answered. */
+function onGuestExit(thread: Thread, ev: MemoryEvent): void {
+  thread.exitNs = ev.ts;
+  thread.exitReason = ev.value;
+  thread.exitEvidence = evidenceOf(ev);
+  thread.asked = null;
+  thread.fault = null;
+  thread.tainted = false;
+  if (!Number.isNaN(ev.vcpu)) thread.vcpu = ev.vcpu;
+}
+
+/** The vCPU enters the guest: whatever it waited for is over. */
+function onGuestEntry(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  if (!Number.isNaN(ev.vcpu)) thread.vcpu = ev.vcpu;
+  noteEntry(replay, thread, ev.address, ev.ts);
+  const row = closeRequest(replay, thread, ev.ts);
+  if (thread.batch > 0) endBatch(replay, thread, ev.ts);
+  if (!row) resumeFault(replay, thread, ev.ts);
+  thread.exitNs = NaN;
+  thread.fault = null;
+  thread.asked = null;
+  thread.tainted = false;
+}
+
+/** Ranges of one SNP request are rows of their own; all of them end where the vCPU runs again. */
+function endBatch(replay: Replay, thread: Thread, ts: number): void {
+  for (let k = replay.conversions.length - 1; k >= 0; k--) {
+    const row = replay.conversions[k]!;
+    if (row.tid !== thread.tid) continue;
+    if (row.batch !== thread.batch) break;
+    if (Number.isNaN(row.resumeNs)) {
+      row.resumeNs = ts;
+      row.stopNs = ts - row.requestNs;
+    }
+  }
+  thread.batch = 0;
+}
+
+function resumeFault(replay: Replay, thread: Thread, ts: number): void {
+  const last = replay.faults[replay.faults.length - 1];
+  if (last?.tid === thread.tid && Number.isNaN(last.resumeNs)) last.resumeNs = ts;
+}
+
+function onIoctlEnter(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  thread.ioctl = { fd: ev.fd, cmd: ev.value, startNs: ev.ts };
+  const { vm } = thread;
+  if (vm) vm.usesIoctls = true;
+  if (ev.value === KVM_RUN) {
+    thread.tainted = false;
+    noteRun(replay, thread, ev.fd, ev.ts);
+    return;
+  }
+  const mechanism = mechanismOf(ev.value);
+  if (mechanism) openIoctlAttempt(replay, thread, ev, mechanism);
+  else noteVcpuState(replay, thread, ev.fd, ev.value, ev.ts);
+}
+
+function onIoctlExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const { ioctl } = thread;
+  thread.ioctl = null;
+  if (!ioctl) return;
+  const { attempt } = thread;
+  closeIoctlAttempt(replay, thread, ev);
+  if (attempt) noteResetCost(attempt.vm, ev.ts - attempt.startNs);
+  noteBindResult(replay, thread, ev.result);
+}
+
+/** A page came into or left the page cache of a guest_memfd whose gpa is known. */
+function onPage(replay: Replay, thread: Thread, ev: MemoryEvent, isAdd: boolean): void {
+  if (isAdd) thread.added = { inode: ev.inode, dev: ev.extra, offset: ev.address, pfn: ev.value };
+  else notePunchedPage(thread, ev);
+  const bound = replay.bindings.findLast(
+    (b) => b.inode === ev.inode && ev.address >= b.offset && ev.address < b.offset + b.size,
+  );
+  if (!bound?.vm) return;
+  const gpa = ev.address - bound.offset + bound.gpa;
+  setState(replay, bound.vm, gpa, PAGE_SIZE, ev.ts, (state) => withAllocation(state, isAdd));
+}
+
+/** A mapping with the new sharing: the first one after a conversion is its first use. */
+function onMapped(thread: Thread, ev: MemoryEvent): void {
+  const waiting = thread.vm?.awaitingUse;
+  if (!waiting) return;
+  for (let k = waiting.length - 1; k >= 0; k--) {
+    const row = waiting[k]!;
+    if (ev.address < row.gpa || ev.address >= row.gpa + row.size) continue;
+    row.firstUseNs = ev.ts;
+    waiting.splice(k, 1);
+    return;
+  }
+}
+
+function onTaskEnd(replay: Replay, thread: Thread): void {
+  dropAttempt(replay, thread);
+  closeRequest(replay, thread, NaN);
+}
+
+/** Moves everything by one event. */
+export function step(replay: Replay, references: References, ev: MemoryEvent): void {
+  replay.lastNs = ev.ts;
+  const kind = ev.kind;
+  if (kind === KIND.page_ref) {
+    references.noteRef(ev);
+    return;
+  }
+  const thread = threadOf(replay, ev.tid, ev.ts);
+  if (kind !== KIND.switch_in && kind !== KIND.switch_out) thread.lastCpu = ev.cpu;
+  switch (kind) {
+    case KIND.guest_exit:
+      return onGuestExit(thread, ev);
+    case KIND.guest_entry:
+      return onGuestEntry(replay, thread, ev);
+    case KIND.hypercall: {
+      const direction = Math.floor(ev.extra / 16) % 2 === 1 ? 'to_private' : 'to_shared';
+      thread.asked = { way: 'map-gpa-range', direction, gpa: ev.address, size: ev.size };
+      return;
+    }
+    case KIND.vmgexit:
+      if (ev.value === 0x80000010) thread.asked = { way: 'snp-psc', direction: null, gpa: NaN, size: NaN };
+      return;
+    case KIND.vmgexit_msr:
+      return noteMsrRequest(thread, ev.value);
+    case KIND.map_gpa:
+      return noteMapGpa(thread, ev);
+    case KIND.guest_fault:
+      learnSharedBit(thread, ev.address);
+      thread.fault = { address: ev.address, code: ev.value, ts: ev.ts, evidence: evidenceOf(ev) };
+      return;
+    case KIND.user_exit:
+      return noteUserExit(replay, thread, ev);
+    case KIND.hypercall_done:
+      if (thread.request) thread.request.answer = Math.abs(ev.result);
+      return;
+    case KIND.run_enter:
+      if (thread.request && ev.value === 3) thread.request.answer = Math.abs(ev.result);
+      return;
+    case KIND.ioctl_enter:
+      return onIoctlEnter(replay, thread, ev);
+    case KIND.ioctl_exit:
+      return onIoctlExit(replay, thread, ev);
+    case KIND.attr_event:
+      return noteVmAttributes(replay, thread, ev, false);
+    case KIND.vm_attr_call:
+      return noteVmAttributes(replay, thread, ev, true);
+    case KIND.vm_attr_ret:
+      return noteVmResult(replay, thread, ev);
+    case KIND.gmem_attr_call:
+      return noteGmemAttributes(replay, thread, ev);
+    case KIND.gmem_attr_ret:
+      return noteGmemResult(replay, thread, ev);
+    case KIND.fallocate_enter:
+      return openPunch(replay, thread, ev, false);
+    case KIND.punch_call:
+      return openPunch(replay, thread, ev, true);
+    case KIND.fallocate_exit:
+      return closePunch(replay, thread, ev.ts, ev.result);
+    case KIND.punch_ret:
+      if (!replay.sources.fallocate) closePunch(replay, thread, ev.ts, ev.result);
+      return;
+    case KIND.bind:
+      return noteBind(replay, thread, ev);
+    case KIND.bind_done:
+      return noteBindDone(replay, thread, ev);
+    case KIND.unbind:
+      return noteUnbind(replay, thread, ev);
+    case KIND.get_pfn:
+      thread.pfnGpa = { gpa: ev.address, ts: ev.ts };
+      return;
+    case KIND.get_folio:
+      return noteFolio(replay, thread, ev);
+    case KIND.page_add:
+      references.notePage(ev, true);
+      return onPage(replay, thread, ev, true);
+    case KIND.page_delete:
+      references.notePage(ev, false);
+      return onPage(replay, thread, ev, false);
+    case KIND.spte_requested:
+      return noteRequestedFrame(replay, thread, ev);
+    case KIND.spte_set:
+      return onMapped(thread, ev);
+    case KIND.dma_map:
+    case KIND.dma_unmap:
+      references.noteDma(ev, kind === KIND.dma_map);
+      return;
+    case KIND.pio_write:
+      return noteResetSign(thread, ev.ts);
+    case KIND.hvc:
+    case KIND.system_reset:
+      if (PSCI_RESETS.has(ev.value)) noteResetSign(thread, ev.ts);
+      return;
+    case KIND.switch_out:
+      thread.onCpu = false;
+      if (ev.value === 3) onTaskEnd(replay, thread);
+      return;
+    case KIND.switch_in:
+      thread.onCpu = true;
+      return;
+    case KIND.task_exit:
+      return onTaskEnd(replay, thread);
+  }
+}
+
+/**
+ * A fault on a range that was just made shared, at an address above it by one high bit: the bit that marks shared
+ * accesses. Nothing tells it beforehand (reference chapter 12).
+ */
+function learnSharedBit(thread: Thread, address: number): void {
+  const { vm } = thread;
+  if (!vm || !Number.isNaN(vm.sharedBit)) return;
+  for (const row of vm.awaitingUse) {
+    if (row.direction !== 'to_shared' || Number.isNaN(row.gpa)) continue;
+    const bit = sharedBitOf(address, row.gpa, row.size);
+    if (bit > 0) vm.sharedBit = bit;
+  }
+}
+
+/** MSR protocol: gfn in bits 51:12, operation in 55:52 (1 private, 2 shared); GHCB specification, PSC request 0x014. */
+function noteMsrRequest(thread: Thread, ghcbGpa: number): void {
+  if (ghcbGpa % 4096 !== 0x14) return;
+  const operation = Math.floor(ghcbGpa / 2 ** 52) % 16;
+  const gpa = (Math.floor(ghcbGpa / 4096) % 2 ** 40) * PAGE_SIZE;
+  thread.asked = {
+    way: 'snp-psc-msr',
+    direction: operation === 1 ? 'to_private' : 'to_shared',
+    gpa,
+    size: PAGE_SIZE,
+  };
+}
+
+/** The TDX probe names the whole rest of a MapGPA; bit 47 or 51 of the address says shared. */
+function noteMapGpa(thread: Thread, ev: MemoryEvent): void {
+  if (thread.request?.way === 'tdx-mapgpa') return;
+  const bit = ev.address >= 2 ** 51 ? 2 ** 51 : ev.address >= 2 ** 47 ? 2 ** 47 : 0;
+  thread.asked = {
+    way: 'tdx-mapgpa',
+    direction: bit > 0 ? 'to_shared' : 'to_private',
+    gpa: ev.address - bit,
+    size: ev.size,
+  };
+}
+
+/**
+ * Events of one CPU are missing up to now: a thread that may have been there may have done anything. One that stayed
+ * on its own CPU all the while, as the scheduler's events show, keeps what is known of it.
+ */
+export function taint(replay: Replay, cpu: number | null, atNs: number): void {
+  for (const thread of replay.threads.values()) {
+    const stayed = replay.sources.switches && thread.onCpu && cpu !== null && thread.lastCpu !== cpu;
+    if (stayed) continue;
+    thread.attempt = null;
+    thread.ioctl = null;
+    thread.punch = null;
+    thread.asked = null;
+    thread.fault = null;
+    thread.exitNs = NaN;
+    thread.exitReason = NaN;
+    thread.lastShared = null;
+    thread.lastVmm = null;
+    thread.pendingBind = null;
+    thread.added = null;
+    thread.pfnGpa = null;
+    thread.batch = 0;
+    thread.tainted = true;
+    abandonRequest(replay, thread, atNs);
+  }
+}
+
+/** The trace ends: what is still open stays open. */
+export function finishReplay(replay: Replay): void {
+  for (const thread of replay.threads.values()) {
+    dropAttempt(replay, thread);
+    if (thread.punch) closePunch(replay, thread, NaN, NaN);
+    closeRequest(replay, thread, NaN);
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Makes the table memory_event from the tracepoints' own tables by the vocabulary, sorted by DuckDB, and streams it.
+ */
+import { sqlText, type Store } from '../store/db.js';
+import { streamColumns } from '../store/stream.js';
+import type { MemoryEvent } from './event.js';
+import { KIND, KINDS, PAYLOAD_COLUMNS } from './kinds.js';
+import { loadVocabulary, type EventTable, type Statement } from './vocabulary.js';
+
+/** Kinds that count only for threads, files and pages that have to do with a VM: the rest of the host is noise. */
+const OF_VM_THREADS = [
+  KIND.ioctl_exit,
+  KIND.fallocate_enter,
+  KIND.fallocate_exit,
+  KIND.discard_enter,
+  KIND.close,
+  KIND.switch_in,
+  KIND.switch_out,
+  KIND.task_exit,
+];
+
+/** Kinds that show that a thread has to do with a VM. */
+const SHOWS_VM_THREAD = [
+  KIND.guest_exit,
+  KIND.guest_entry,
+  KIND.user_exit,
+  KIND.ioctl_enter,
+  KIND.attr_event,
+  KIND.vm_attr_call,
+  KIND.gmem_attr_call,
+  KIND.punch_call,
+  KIND.gmem_create,
+];
+
+async function readEventTables(store: Store): Promise<EventTable[]> {
+  const rows = await store.rows(`
+    SELECT system, name, table_name, list_distinct(flatten(list(list_transform(fields, f -> f.name)))) AS fields,
+      max(probe_fn) AS probe_fn, max(probe_return) AS probe_return, sum(rows)::DOUBLE AS rows
+    FROM event_type GROUP BY ALL HAVING sum(rows) > 0 ORDER BY system, name`);
+  return rows.map((row) => ({
+    system: row['system'] as string,
+    name: row['name'] as string,
+    table: row['table_name'] as string,
+    fields: row['fields'] as string[],
+    probeFn: row['probe_fn'] as string | null,
+    isReturn: row['probe_return'] as boolean | null,
+    rows: row['rows'] as number,
+  }));
+}
+
+const COLUMNS = ['kind', 'trace_id', 'ts_ns', 'cpu', 'tid', 'seq', ...PAYLOAD_COLUMNS];
+
+function emptySelect(): string {
+  const payload = PAYLOAD_COLUMNS.map((name) => `NULL::DOUBLE AS ${name}`).join(', ');
+  return `SELECT 0::UTINYINT AS kind, 0::UTINYINT AS trace_id, 0::BIGINT AS ts_ns, 0::USMALLINT AS cpu, 0::INTEGER AS tid, 0::BIGINT AS seq, ${payload} WHERE false`;
+}
+
+/** Builds memory_event; gives the vocabulary's statements, so that what is missing can be said. */
+export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
+  const tables = await readEventTables(store);
+  const statements = loadVocabulary(tables);
+  const selects = statements.flatMap((s) => (s.sql === null ? [] : [s.sql]));
+  const list = COLUMNS.join(', ');
+  await store.run(`
+    CREATE OR REPLACE MACRO pages(n) AS CAST(n AS DOUBLE) * 4096;
+    DROP TABLE IF EXISTS memory_event;
+    CREATE OR REPLACE TEMP TABLE raw_event AS ${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')};
+    CREATE OR REPLACE TEMP TABLE vm_task AS
+      WITH seen AS (SELECT DISTINCT trace_id, tid FROM raw_event WHERE kind IN (${SHOWS_VM_THREAD.join(',')})),
+        tgids AS (SELECT DISTINCT t.trace_id, t.tgid FROM task t JOIN seen USING (trace_id, tid) WHERE t.tgid IS NOT NULL)
+      SELECT trace_id, tid FROM seen
+      UNION SELECT t.trace_id, t.tid FROM task t JOIN tgids USING (trace_id, tgid);
+    CREATE TABLE memory_event AS
+      SELECT ${list} FROM raw_event e
+      WHERE (kind NOT IN (${OF_VM_THREADS.join(',')})
+          OR EXISTS (SELECT 1 FROM vm_task v WHERE v.trace_id = e.trace_id AND v.tid = e.tid))
+        AND (kind <> ${KIND.page_ref} OR value IN (SELECT value FROM raw_event WHERE kind = ${KIND.page_add}))
+      ORDER BY ts_ns, cpu, seq;
+    DROP TABLE raw_event; DROP TABLE vm_task;`);
+  await store.run(`CREATE OR REPLACE VIEW memory_event_named AS SELECT * REPLACE (
+    ([${KINDS.map(sqlText).join(', ')}])[kind + 1] AS kind) FROM memory_event`);
+  return statements;
+}
+
+/** The least stamp of the analysis, ns; times inside the replay are relative to it. */
+export async function readBaseNs(store: Store): Promise<bigint> {
+  const rows = await store.rows('SELECT min(first_ns) AS base FROM trace');
+  return (rows[0]?.['base'] as bigint | null) ?? 0n;
+}
+
+/** Calls `visit` with every memory event in order; the event object is filled anew each time. */
+export async function forEachMemoryEvent(
+  store: Store,
+  baseNs: bigint,
+  ev: MemoryEvent,
+  visit: (ev: MemoryEvent) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  const payload = PAYLOAD_COLUMNS.map((name) => `coalesce(${name}, 'nan'::DOUBLE)`).join(', ');
+  const sql = `SELECT kind::DOUBLE, trace_id::DOUBLE, (ts_ns - ${baseNs})::DOUBLE, cpu::DOUBLE, tid::DOUBLE, seq::DOUBLE,
+    ${payload} FROM memory_event ORDER BY ts_ns, cpu, seq`;
+  for await (const chunk of streamColumns(store, sql)) {
+    signal?.throwIfAborted();
+    const c = chunk.columns as readonly Float64Array[];
+    for (let i = 0; i < chunk.rows; i++) {
+      ev.kind = c[0]![i]!;
+      ev.traceId = c[1]![i]!;
+      ev.ts = c[2]![i]!;
+      ev.cpu = c[3]![i]!;
+      ev.tid = c[4]![i]!;
+      ev.seq = c[5]![i]!;
+      ev.vmKey = c[6]![i]!;
+      ev.vcpu = c[7]![i]!;
+      ev.inode = c[8]![i]!;
+      ev.fd = c[9]![i]!;
+      ev.address = c[10]![i]!;
+      ev.size = c[11]![i]!;
+      ev.value = c[12]![i]!;
+      ev.extra = c[13]![i]!;
+      ev.result = c[14]![i]!;
+      visit(ev);
+    }
+  }
+}

@@ -1,0 +1,31 @@
+/** What kind of VM: by KVM_CREATE_VM's type, by pKVM's own events, else by the way its guest asks. */
+import type { Replay, VmState } from './state.js';
+
+/** Types of x86 (arch/x86/include/uapi/asm/kvm.h). */
+const X86_TYPES: Readonly<Record<number, string>> = {
+  0: 'plain',
+  1: 'x86-sw-protected',
+  2: 'sev',
+  3: 'sev-es',
+  4: 'snp',
+  5: 'tdx',
+};
+
+/** KVM_VM_TYPE_ARM_PROTECTED (include/uapi/linux/kvm.h, 7.2 and later). */
+const KVM_VM_TYPE_ARM_PROTECTED = 0x80000000;
+
+/** The name of the platform as the database has it, null where nothing tells. */
+export function platformOf(replay: Replay, vm: VmState): string | null {
+  const { type, isProtected } = vm.identity;
+  if (isProtected !== null) return isProtected ? 'pkvm' : 'plain';
+  if (!Number.isNaN(type)) {
+    if (replay.sources.isArm) return type >= KVM_VM_TYPE_ARM_PROTECTED ? 'pkvm' : 'plain';
+    return X86_TYPES[type] ?? null;
+  }
+  const ways = new Set(replay.conversions.filter((c) => c.vm === vm).map((c) => c.way));
+  if (ways.has('tdx-mapgpa')) return 'tdx';
+  if (ways.has('snp-psc') || ways.has('snp-psc-msr')) return 'snp';
+  if (ways.has('pkvm-hvc')) return 'pkvm';
+  if (ways.has('map-gpa-range') && replay.sources.hypercalls) return 'x86-sw-protected';
+  return null;
+}

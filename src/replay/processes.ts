@@ -1,0 +1,77 @@
+/**
+ * Which threads are one process, where the trace does not say: trace.dat and trace-cmd's report know no tgid. Threads
+ * of one process share descriptors: who runs a vCPU on descriptor 7 belongs to whoever made a vCPU there.
+ */
+import type { Facts, ThreadFacts } from './facts.js';
+
+export interface TaskFacts {
+  /** Process of a thread as the trace tells, null where it does not. */
+  tgidOf(tid: number): number | null;
+  /** Last name of a thread, null where unknown. */
+  commOf(tid: number): string | null;
+}
+
+function candidatesByDescriptor(facts: Facts, thread: ThreadFacts): number[] {
+  const found = new Set<number>();
+  for (const run of thread.runs) {
+    const makers = facts.fds.filter((f) => f.what === 'vcpu' && f.fd === run.fd && f.ts <= run.ts);
+    const sameVcpu = makers.filter((f) => thread.vcpus.size === 0 || thread.vcpus.has(f.arg));
+    for (const maker of sameVcpu) found.add(maker.tid);
+  }
+  for (const [fd, ts] of thread.attributeFds)
+    for (const maker of facts.fds) if (maker.what !== 'vcpu' && maker.fd === fd && maker.ts <= ts) found.add(maker.tid);
+  found.delete(thread.tid);
+  return [...found].sort((a, b) => a - b);
+}
+
+/**
+ * Gives each thread a process key: its tgid; else the pid that a probe on it read; else the process of the thread with
+ * which it shares descriptors or a struct kvm; else its own number.
+ */
+export function settleProcesses(facts: Facts, tasks: TaskFacts): (tid: number) => number {
+  const known = new Map<number, number>();
+  const byKey = new Map<number, number>();
+  for (const thread of facts.threads.values()) {
+    const process = tasks.tgidOf(thread.tid) ?? (Number.isNaN(thread.pid) ? null : thread.pid);
+    if (process === null) continue;
+    known.set(thread.tid, process);
+    for (const key of thread.keys) byKey.set(key, process);
+  }
+  const settle = (tid: number, trail: ReadonlySet<number>): number => {
+    const done = known.get(tid);
+    if (done !== undefined) return done;
+    const thread = facts.threads.get(tid);
+    if (!thread || trail.has(tid)) return tid;
+    const shared = [...thread.keys].find((key) => byKey.has(key));
+    const makers = candidatesByDescriptor(facts, thread);
+    // Several processes may use the same descriptor numbers; threads are numbered soon after the process that makes them.
+    const maker = makers.findLast((m) => m < tid) ?? makers[0];
+    const process =
+      shared !== undefined ? byKey.get(shared)! : maker === undefined ? tid : settle(maker, new Set([...trail, tid]));
+    known.set(tid, process);
+    for (const key of thread.keys) if (!byKey.has(key)) byKey.set(key, process);
+    return process;
+  };
+  const groupOf = groupLoners(facts, tasks);
+  for (const tid of facts.threads.keys()) settle(tid, new Set());
+  return (tid) => {
+    const process = known.get(tid) ?? tid;
+    return process === tid ? (groupOf.get(tid) ?? tid) : process;
+  };
+}
+
+/**
+ * Guest-running threads of unknown process and with nothing that ties them to one: they are taken as one process where
+ * they have one name pattern, so that the vCPUs of one VM do not become a VM each; the VM's certainty says so.
+ */
+function groupLoners(facts: Facts, tasks: TaskFacts): Map<number, number> {
+  const groups = new Map<string, number>();
+  const result = new Map<number, number>();
+  for (const thread of [...facts.threads.values()].sort((a, b) => a.tid - b.tid)) {
+    if (!thread.runsGuest || tasks.tgidOf(thread.tid) !== null || thread.keys.size > 0) continue;
+    const pattern = (tasks.commOf(thread.tid) ?? '').replace(/\d+/g, '#');
+    if (!groups.has(pattern)) groups.set(pattern, thread.tid);
+    result.set(thread.tid, groups.get(pattern)!);
+  }
+  return result;
+}

@@ -1,0 +1,136 @@
+/**
+ * Boot epochs (reference chapter 03): a guest that starts over on the same VM object. A reset exit is confirmed by the
+ * VMM setting vCPU state; without such an exit, state set on every vCPU of a VM that has run is a reset, too; with
+ * nothing but KVM's tracepoints, every vCPU entering again where it first entered.
+ */
+import { PAGE_SIZE } from '../base/units.js';
+import { ATTRIBUTE_MASK, ATTRIBUTE_SHARED } from './axes.js';
+import { forEachOfAll, stateAt } from './intervals.js';
+import type { Certainty } from './identity.js';
+import { stateOf, type Replay, type Thread, type VmState } from './state.js';
+
+/** ioctls that set the registers of a vCPU: KVM_SET_REGS, _SREGS, _SREGS2; arm64 KVM_ARM_VCPU_INIT. */
+const STATE_SETTING = new Set([0x4090ae82, 0x4138ae84, 0x4140aecd, 0x4020aeae]);
+
+function countShared(vm: VmState): number {
+  let pages = 0;
+  forEachOfAll(vm.map, (_first, count, state) => {
+    if ((state & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED) pages += count;
+  });
+  return pages;
+}
+
+function startEpoch(replay: Replay, vm: VmState, ts: number, how: string, certainty: Certainty): void {
+  vm.epoch++;
+  const reboot = { vm, ts, epoch: vm.epoch, how, certainty, sharedPages: countShared(vm), resetNs: 0 };
+  replay.reboots.push(reboot);
+  const { boot } = vm;
+  boot.resetting = reboot;
+  boot.stateSet.clear();
+  boot.stateSince = NaN;
+  boot.resetSign = NaN;
+  boot.left.clear();
+  boot.back.clear();
+}
+
+/** An ioctl on a vCPU sets its state: with every vCPU of a VM that has run, the guest starts over. */
+export function noteVcpuState(replay: Replay, thread: Thread, fd: number, cmd: number, ts: number): void {
+  if (!STATE_SETTING.has(cmd)) return;
+  const found = replay.identity.fdOf(thread.tid, fd, ts);
+  if (found?.record.what !== 'vcpu') return;
+  const vm = stateOf(replay, found.vm)!;
+  const { boot } = vm;
+  if (!boot.hasRun) return;
+  if (boot.stateSet.size === 0) boot.stateSince = ts;
+  boot.stateSet.set(found.record.arg, ts);
+  if (boot.resetting) return;
+  if (boot.stateSet.size >= vm.identity.vcpus.size) {
+    const sign = boot.resetSign;
+    if (Number.isNaN(sign)) startEpoch(replay, vm, boot.stateSince, 'registers set on every vCPU', 'inferred');
+    else startEpoch(replay, vm, sign, 'reset exit, then registers set on every vCPU', 'observed');
+  }
+}
+
+/** A reset or shutdown exit, or a write to the reset port. */
+export function noteResetSign(thread: Thread, ts: number): void {
+  if (thread.vm) thread.vm.boot.resetSign = ts;
+}
+
+/** A VM runs for the first time: after a reset exit of another VM of its process that never ran again, it is its reboot. */
+function noteNewVm(replay: Replay, vm: VmState): void {
+  const before = replay.vms.findLast(
+    (other) =>
+      other !== vm &&
+      other.identity.process === vm.identity.process &&
+      other.boot.resetSign >= other.lastRunNs &&
+      !(other.identity.fromTs > vm.identity.fromTs),
+  );
+  if (!before) return;
+  const { resetSign } = before.boot;
+  before.boot.resetSign = NaN;
+  vm.epoch = before.epoch + 1;
+  replay.reboots.push({
+    vm,
+    ts: resetSign,
+    epoch: vm.epoch,
+    how: 'reset exit, then a new VM of the same process',
+    certainty: 'inferred',
+    sharedPages: 0,
+    resetNs: 0,
+  });
+}
+
+/** KVM_RUN on a vCPU: a reset that was going on is over. */
+export function noteRun(replay: Replay, thread: Thread, fd: number, ts: number): void {
+  const found = replay.identity.fdOf(thread.tid, fd, ts);
+  const vm = found ? stateOf(replay, found.vm) : thread.vm;
+  if (!vm) return;
+  const { boot } = vm;
+  if (!boot.hasRun) noteNewVm(replay, vm);
+  boot.hasRun = true;
+  vm.lastRunNs = ts;
+  if (boot.resetting) {
+    boot.resetting.sharedPages = countShared(vm);
+    boot.resetting = null;
+  }
+  boot.stateSet.clear();
+  boot.stateSince = NaN;
+}
+
+/** An attribute ioctl between the boundary and the next KVM_RUN is the reset's. */
+export function noteResetCost(vm: VmState | null, durationNs: number): void {
+  if (vm?.boot.resetting && durationNs > 0) vm.boot.resetting.resetNs += durationNs;
+}
+
+/**
+ * The guest is entered at `rip`. Only where no ioctl is recorded: a VM all of whose vCPUs come back to where they
+ * first entered, after having been elsewhere, has been started over. A constant rip (protected state prints 0) says nothing.
+ */
+export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: number): void {
+  const { vm } = thread;
+  if (vm && !vm.boot.hasRun) noteNewVm(replay, vm);
+  if (vm) vm.boot.hasRun = true;
+  if (!vm || replay.sources.ioctls || Number.isNaN(rip) || Number.isNaN(thread.vcpu)) return;
+  const { boot } = vm;
+  vm.lastRunNs = ts;
+  const first = boot.firstRip.get(thread.vcpu);
+  if (first === undefined) {
+    boot.firstRip.set(thread.vcpu, rip);
+    return;
+  }
+  if (rip !== first) boot.left.add(thread.vcpu);
+  else if (boot.left.has(thread.vcpu)) {
+    boot.back.set(thread.vcpu, ts);
+    boot.left.delete(thread.vcpu);
+  }
+  if (boot.back.size > 0 && boot.back.size >= vm.identity.vcpus.size) {
+    const since = Math.min(...boot.back.values());
+    startEpoch(replay, vm, since, 'every vCPU enters again where it first entered', 'inferred');
+    boot.resetting = null;
+  }
+}
+
+/** Whether a page is shared, as far as is known. */
+export function isShared(vm: VmState, gpa: number): boolean {
+  return (stateAt(vm.map, Math.floor(gpa / PAGE_SIZE)) & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED;
+}

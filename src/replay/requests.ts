@@ -1,0 +1,347 @@
+/**
+ * Requests: from the exit by which a guest asks (or faults on the wrong view) until its vCPU runs again, and the
+ * conversion rows made of them (reference chapter 02, chapter 07 §0). One request waits on one vCPU thread.
+ */
+import { PAGE_SIZE } from '../base/units.js';
+import { changeRange, forEachRun } from './intervals.js';
+import { attributeCode, ATTRIBUTE_MASK, withAttribute, withConversion } from './axes.js';
+import type { Certainty } from './identity.js';
+import {
+  lostWithin,
+  type Attempt,
+  type Conversion,
+  type Direction,
+  type Outcome,
+  type Replay,
+  type Request,
+  type Thread,
+  type VmState,
+} from './state.js';
+
+/** A MapGPA that the kernel cuts into chunks of this size (arch/x86/kvm/vmx/tdx.c, TDX_MAP_GPA_MAX_LEN). */
+const TDX_CHUNK = 2 * 1024 * 1024;
+/** A guest that was told RETRY asks for the rest at once. */
+const TDX_RETRY_WITHIN_NS = 1_000_000;
+
+/** Lowest bit that can mark a shared gpa: above any RAM of a guest that has one (bit 39 of the lab, 47 and 51 of TDX). */
+const LOWEST_SHARED_BIT = 2 ** 36;
+
+function isPowerOfTwo(value: number): boolean {
+  return value >= 1 && Number.isInteger(Math.log2(value));
+}
+
+/** The shared bit that a fault's address carries against the range that answered it: 0 = none, NaN = no match. */
+export function sharedBitOf(faultAddress: number, gpa: number, size: number): number {
+  const page = Math.floor(faultAddress / PAGE_SIZE) * PAGE_SIZE;
+  if (page >= gpa && page < gpa + size) return 0;
+  const bit = 2 ** Math.floor(Math.log2(page - gpa));
+  const rest = page - bit;
+  return bit >= LOWEST_SHARED_BIT && isPowerOfTwo(bit) && rest >= gpa && rest < gpa + size ? bit : NaN;
+}
+
+/** gpa without the VM's shared bit, and whether the bit was set; wanted is null while the bit is not known. */
+export function splitGpa(vm: VmState | null, address: number): { gpa: number; wanted: 'private' | 'shared' | null } {
+  const page = Math.floor(address / PAGE_SIZE) * PAGE_SIZE;
+  const bit = vm?.sharedBit ?? NaN;
+  if (Number.isNaN(bit)) return { gpa: page, wanted: null };
+  const isShared = Math.floor(page / bit) % 2 === 1;
+  return { gpa: isShared ? page - bit : page, wanted: isShared ? 'shared' : 'private' };
+}
+
+function markConverting(replay: Replay, request: Request, nowNs: number, direction: Direction | null): void {
+  // A fault's address may carry the shared bit: its page is known only with its answer.
+  if (!request.vm || request.origin === 'implicit' || Number.isNaN(request.gpa) || Number.isNaN(request.size)) return;
+  setState(replay, request.vm, request.gpa, request.size, nowNs, (state) => withConversion(state, direction));
+}
+
+/** Changes the state of a gpa range of a VM; what ends becomes an interval row. */
+export function setState(
+  replay: Replay,
+  vm: VmState,
+  gpa: number,
+  size: number,
+  nowNs: number,
+  change: (state: number) => number,
+): void {
+  changeRange(vm.map, gpa / PAGE_SIZE, size / PAGE_SIZE, change, nowNs, (first, count, state, sinceNs) => {
+    if (sinceNs < nowNs) replay.intervals.push({ vm, first, count, state, fromNs: sinceNs, toNs: nowNs });
+  });
+}
+
+export function openRequest(replay: Replay, thread: Thread, request: Request): void {
+  thread.request = request;
+  request.vm?.requests.add(request);
+  markConverting(replay, request, request.exitNs, request.direction);
+}
+
+function overlaps(aStart: number, aSize: number, bStart: number, bSize: number): boolean {
+  return aStart < bStart + bSize && bStart < aStart + aSize;
+}
+
+/** Whether an attempt can be the answer to a request. */
+function answers(request: Request, attempt: Attempt): boolean {
+  if (request.direction !== null && attempt.direction !== null && request.direction !== attempt.direction) return false;
+  if (request.origin === 'implicit') {
+    if (Number.isNaN(request.gpa)) return true;
+    if (Number.isNaN(attempt.gpa)) return attempt.mechanism !== 'vm-attributes';
+    return !Number.isNaN(sharedBitOf(request.gpa, attempt.gpa, attempt.size));
+  }
+  if (!request.rangeKnown || Number.isNaN(attempt.size)) return true;
+  if (Number.isNaN(attempt.gpa)) return attempt.size <= request.size;
+  return overlaps(request.gpa, request.size, attempt.gpa, attempt.size);
+}
+
+function attach(request: Request, attempt: Attempt): void {
+  request.attempts.push(attempt);
+  request.direction ??= attempt.direction;
+  if (request.origin === 'implicit') learnFault(request, attempt);
+  else if (!request.rangeKnown && !Number.isNaN(attempt.gpa)) growRange(request, attempt);
+}
+
+function learnFault(request: Request, attempt: Attempt): void {
+  const fault = request.fault;
+  if (!fault || !attempt.direction) return;
+  fault.wanted = attempt.direction === 'to_private' ? 'private' : 'shared';
+  if (Number.isNaN(attempt.gpa)) return;
+  const bit = Number.isNaN(fault.address) ? NaN : sharedBitOf(fault.address, attempt.gpa, attempt.size);
+  if (bit > 0 && attempt.direction === 'to_shared' && request.vm) request.vm.sharedBit = bit;
+  const page = Math.floor(fault.address / PAGE_SIZE) * PAGE_SIZE - (bit > 0 ? bit : 0);
+  fault.gpa = Number.isNaN(page) || Number.isNaN(bit) ? attempt.gpa : page;
+}
+
+/** TDX and SNP do not show the range asked for: it is what was converted, chunk by chunk. */
+function growRange(request: Request, attempt: Attempt): void {
+  if (Number.isNaN(request.gpa)) {
+    request.gpa = attempt.gpa;
+    request.size = attempt.size;
+    return;
+  }
+  const end = Math.max(request.gpa + request.size, attempt.gpa + attempt.size);
+  request.gpa = Math.min(request.gpa, attempt.gpa);
+  request.size = end - request.gpa;
+}
+
+function certaintyOfAttempt(attempt: Attempt): Certainty {
+  return Number.isNaN(attempt.errno) ? 'inferred' : 'observed';
+}
+
+/** Whether the whole range was in the wanted state already, as far as that was seen. */
+function wasNoop(attempt: Attempt): boolean {
+  if (!attempt.vm || Number.isNaN(attempt.gpa) || !attempt.direction || Number.isNaN(attempt.size)) return false;
+  const wanted = attributeCode(attempt.direction);
+  let pages = 0;
+  forEachRun(attempt.vm.map, attempt.gpa / PAGE_SIZE, attempt.size / PAGE_SIZE, (_first, count, state) => {
+    if ((state & ATTRIBUTE_MASK) === wanted && state >> 6 === 3) pages += count;
+  });
+  return pages === attempt.size / PAGE_SIZE;
+}
+
+function applyFlip(replay: Replay, attempt: Attempt): void {
+  if (!attempt.vm || !attempt.direction || Number.isNaN(attempt.gpa) || Number.isNaN(attempt.size)) return;
+  if (attempt.errno > 0) return;
+  const { direction } = attempt;
+  const certainty = certaintyOfAttempt(attempt);
+  const at = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
+  setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => withAttribute(state, direction, certainty));
+}
+
+/** Finds whom a finished attempt belongs to, and applies it to the state. */
+export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt): void {
+  const noop = wasNoop(attempt);
+  applyFlip(replay, attempt);
+  if (attempt.direction === 'to_shared' && !(attempt.errno > 0)) thread.lastShared = attempt;
+  const own = thread.request;
+  if (own && answers(own, attempt)) {
+    attach(own, attempt);
+    return;
+  }
+  for (const request of attempt.vm?.requests ?? []) {
+    if (request !== own && request.rangeKnown && answers(request, attempt)) {
+      attach(request, attempt);
+      return;
+    }
+  }
+  settleUnasked(replay, thread, attempt, noop);
+}
+
+/** Nobody asked: the VMM converts by itself. A retry after EAGAIN belongs to the same wish. */
+function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt, noop: boolean): void {
+  const last = thread.lastVmm;
+  const isRetry =
+    last !== null &&
+    last.outcome === 'failed' &&
+    last.direction === attempt.direction &&
+    last.size === attempt.size &&
+    (last.gpa === attempt.gpa || last.offset === attempt.offset);
+  if (isRetry) {
+    last.attempts = [...last.attempts, attempt];
+    last.commitNs = attempt.endNs;
+    last.outcome = attempt.errno > 0 ? 'failed' : 'done';
+    return;
+  }
+  const row: Conversion = {
+    vm: attempt.vm,
+    vcpu: NaN,
+    tid: attempt.tid,
+    gpa: attempt.gpa,
+    offset: attempt.offset,
+    inode: attempt.inode,
+    size: attempt.size,
+    direction: attempt.direction,
+    origin: 'vmm',
+    way: 'none',
+    mechanism: attempt.mechanism,
+    outcome: attempt.errno > 0 ? 'failed' : noop ? 'noop' : 'done',
+    requestNs: attempt.startNs,
+    exitNs: NaN,
+    commitNs: attempt.endNs,
+    resumeNs: NaN,
+    firstUseNs: NaN,
+    stopNs: NaN,
+    attempts: [attempt],
+    chunks: 0,
+    batch: 0,
+    epoch: attempt.vm?.epoch ?? 0,
+    evidence: attempt.evidence,
+    certainty: thread.tainted ? 'assumed' : certaintyOfAttempt(attempt),
+  };
+  replay.conversions.push(row);
+  thread.lastVmm = row;
+}
+
+function coveredBytes(request: Request): number {
+  const done = request.attempts.filter((a) => !(a.errno > 0) && !Number.isNaN(a.gpa)).sort((a, b) => a.gpa - b.gpa);
+  let end = request.gpa;
+  let bytes = 0;
+  for (const attempt of done) {
+    const from = Math.max(end, attempt.gpa);
+    const to = Math.min(request.gpa + request.size, attempt.gpa + attempt.size);
+    if (to > from) {
+      bytes += to - from;
+      end = to;
+    }
+  }
+  return bytes;
+}
+
+/** Whether an ioctl that answered this request would have been seen: only then its absence says anything. */
+function absenceCounts(replay: Replay, request: Request): boolean {
+  if (lostWithin(replay, request.exitNs, replay.lastNs)) return false;
+  const { sources } = replay;
+  if (sources.ioctls && sources.ioctlExits) return request.vm?.usesIoctls ?? true;
+  return sources.attrEvents && (request.vm?.usesAttrEvents ?? false);
+}
+
+function judge(replay: Replay, request: Request, resumed: boolean): { outcome: Outcome; certainty: Certainty } {
+  const last = request.attempts[request.attempts.length - 1];
+  if (last) {
+    const certainty: Certainty = Number.isNaN(last.errno) ? 'inferred' : 'observed';
+    if (last.errno > 0) return { outcome: resumed ? 'failed' : 'pending', certainty };
+    const isPartial =
+      request.rangeKnown &&
+      request.origin === 'explicit' &&
+      !Number.isNaN(last.gpa) &&
+      coveredBytes(request) < request.size;
+    if (isPartial) return { outcome: resumed ? 'failed' : 'pending', certainty: 'inferred' };
+    return { outcome: 'done', certainty: resumed ? certainty : 'inferred' };
+  }
+  if (!resumed) return { outcome: 'pending', certainty: 'observed' };
+  if (request.answer > 0) return { outcome: 'refused', certainty: 'observed' };
+  if (absenceCounts(replay, request)) return { outcome: 'refused', certainty: 'inferred' };
+  return { outcome: 'unknown', certainty: 'inferred' };
+}
+
+function rowOf(request: Request, resumeNs: number, outcome: Outcome, certainty: Certainty): Conversion {
+  const last = request.attempts[request.attempts.length - 1];
+  const offset = request.attempts.find((a) => !Number.isNaN(a.offset));
+  const isImplicit = request.origin === 'implicit';
+  return {
+    vm: request.vm ?? last?.vm ?? null,
+    vcpu: request.vcpu,
+    tid: request.tid,
+    gpa: isImplicit ? (last?.gpa ?? NaN) : request.gpa,
+    offset: offset && (request.attempts.length === 1 || offset.size === request.size) ? offset.offset : NaN,
+    inode: offset?.inode ?? NaN,
+    size: isImplicit ? (last?.size ?? NaN) : Number.isNaN(request.size) ? (last?.size ?? NaN) : request.size,
+    direction: request.direction,
+    origin: request.origin,
+    way: request.way,
+    mechanism: last?.mechanism ?? 'unknown',
+    outcome,
+    requestNs: request.requestNs,
+    exitNs: request.exitNs,
+    commitNs: last && !(last.errno > 0) ? last.endNs : NaN,
+    resumeNs,
+    firstUseNs: NaN,
+    stopNs: resumeNs - (Number.isNaN(request.requestNs) ? request.exitNs : request.requestNs),
+    attempts: request.attempts,
+    chunks: request.chunks,
+    batch: request.batch,
+    epoch: request.epoch,
+    evidence: request.evidence,
+    certainty,
+  };
+}
+
+/** The request is over: its vCPU runs again at `resumeNs`, or never did (NaN: the trace or the thread ended first). */
+export function closeRequest(replay: Replay, thread: Thread, resumeNs: number): Conversion | null {
+  const request = thread.request;
+  if (!request) return null;
+  thread.request = null;
+  request.vm?.requests.delete(request);
+  const endNs = Number.isNaN(resumeNs) ? replay.lastNs : resumeNs;
+  markConverting(replay, request, endNs, null);
+  if (request.fault) request.fault.resumeNs = resumeNs;
+  if (request.origin === 'implicit' && request.attempts.length === 0) return null;
+  const { outcome, certainty } = judge(replay, request, !Number.isNaN(resumeNs));
+  return keepRow(replay, request, rowOf(request, resumeNs, outcome, certainty));
+}
+
+function keepRow(replay: Replay, request: Request, row: Conversion): Conversion {
+  if (request.fault) {
+    request.fault.conversion = row;
+    if (row.outcome === 'failed') request.fault.cause = 'pending-conversion';
+  }
+  const merged = mergeContinuation(replay, row);
+  if (merged) return merged;
+  replay.conversions.push(row);
+  if (row.vm && row.outcome === 'done') {
+    row.vm.awaitingUse.push(row);
+    if (row.vm.awaitingUse.length > 256) row.vm.awaitingUse.shift();
+  }
+  return row;
+}
+
+/** A MapGPA that was answered RETRY goes on with the next address: one wish, one row (DESIGN chapter 3). */
+function mergeContinuation(replay: Replay, row: Conversion): Conversion | null {
+  if (row.way !== 'tdx-mapgpa' || row.attempts.length === 0) return null;
+  const before = replay.conversions.findLast((c) => c.tid === row.tid && c.way === 'tdx-mapgpa');
+  const last = before?.attempts[before.attempts.length - 1];
+  if (!before || !last || before.direction !== row.direction || before.vm !== row.vm) return null;
+  const goesOn =
+    last.size === TDX_CHUNK &&
+    row.attempts[0]!.gpa === last.gpa + last.size &&
+    row.requestNs - before.resumeNs <= TDX_RETRY_WITHIN_NS;
+  if (!goesOn) return null;
+  before.size = Math.max(before.gpa + before.size, row.gpa + row.size) - before.gpa;
+  before.attempts = [...before.attempts, ...row.attempts];
+  before.commitNs = row.commitNs;
+  before.resumeNs = row.resumeNs;
+  before.stopNs += row.stopNs;
+  before.chunks += row.chunks;
+  before.outcome = row.outcome;
+  return before;
+}
+
+/** Lost events hide how the request went on: it is kept with what was seen, its outcome unknown. */
+export function abandonRequest(replay: Replay, thread: Thread, atNs: number): void {
+  const request = thread.request;
+  if (!request) return;
+  thread.request = null;
+  request.vm?.requests.delete(request);
+  markConverting(replay, request, atNs, null);
+  if (request.origin === 'implicit' && request.attempts.length === 0) return;
+  const last = request.attempts[request.attempts.length - 1];
+  const outcome: Outcome = last && !(last.errno > 0) ? 'done' : 'unknown';
+  keepRow(replay, request, rowOf(request, NaN, outcome, 'inferred'));
+}

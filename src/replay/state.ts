@@ -1,0 +1,338 @@
+/** What the second pass of the replay holds: threads, VMs, open requests and attempts, and the rows found so far. */
+import type { Evidence } from './event.js';
+import type { Certainty, Identity, VmIdentity } from './identity.js';
+import { makeIntervalMap, type IntervalMap } from './intervals.js';
+
+export type Direction = 'to_private' | 'to_shared';
+export type Origin = 'explicit' | 'implicit' | 'vmm';
+export type RequestWay = 'map-gpa-range' | 'tdx-mapgpa' | 'snp-psc' | 'snp-psc-msr' | 'pkvm-hvc' | 'fault' | 'none';
+export type Mechanism = 'vm-attributes' | 'gmem-attributes' | 'gmem-convert' | 'vcpu-run' | 'pkvm-hyp' | 'unknown';
+export type Outcome = 'done' | 'refused' | 'failed' | 'noop' | 'pending' | 'unknown';
+
+/** One ioctl that tries to convert. Times in ns relative to the analysis' start; NaN where not known. */
+export interface Attempt {
+  readonly tid: number;
+  readonly startNs: number;
+  endNs: number;
+  readonly fd: number;
+  vm: VmState | null;
+  inode: number;
+  gpa: number;
+  offset: number;
+  size: number;
+  direction: Direction | null;
+  readonly mechanism: Mechanism;
+  /** positive, 0 = success, NaN = not seen. */
+  errno: number;
+  errorOffset: number;
+  /** A tracepoint, a probe or a known descriptor says that this is a conversion; an ioctl number alone does not. */
+  proven: boolean;
+  /** What ends it: the ioctl's exit, a return probe, or nothing that this trace records. */
+  endsBy: 'ioctl' | 'probe' | 'event';
+  readonly evidence: Evidence;
+}
+
+/** A wish of the guest that its vCPU waits for, from the exit until the vCPU runs again. */
+export interface Request {
+  readonly tid: number;
+  readonly vcpu: number;
+  readonly vm: VmState | null;
+  readonly origin: 'explicit' | 'implicit';
+  readonly way: RequestWay;
+  direction: Direction | null;
+  gpa: number;
+  size: number;
+  readonly requestNs: number;
+  readonly exitNs: number;
+  readonly attempts: Attempt[];
+  chunks: number;
+  readonly batch: number;
+  /** The guest's answer, where a probe shows it: hypercall.ret, NaN otherwise. */
+  answer: number;
+  /** Index into faults of the memory fault that this implicit request is. */
+  readonly fault: MemoryFault | null;
+  readonly evidence: Evidence;
+  readonly epoch: number;
+  rangeKnown: boolean;
+}
+
+export interface Conversion {
+  readonly vm: VmState | null;
+  readonly vcpu: number;
+  readonly tid: number;
+  gpa: number;
+  offset: number;
+  inode: number;
+  size: number;
+  direction: Direction | null;
+  readonly origin: Origin;
+  readonly way: RequestWay;
+  mechanism: Mechanism;
+  outcome: Outcome;
+  readonly requestNs: number;
+  readonly exitNs: number;
+  commitNs: number;
+  resumeNs: number;
+  firstUseNs: number;
+  /** Start and end of the guest-visible stop, where it is not [requestNs, resumeNs]. */
+  stopNs: number;
+  attempts: readonly Attempt[];
+  chunks: number;
+  readonly batch: number;
+  readonly epoch: number;
+  readonly evidence: Evidence;
+  certainty: Certainty;
+}
+
+export interface MemoryFault {
+  readonly vm: VmState | null;
+  readonly vcpu: number;
+  readonly tid: number;
+  readonly ts: number;
+  readonly faultNs: number;
+  resumeNs: number;
+  /** As the fault had it, with the shared bit; gpa without it once that bit is known. */
+  readonly address: number;
+  gpa: number;
+  wanted: 'private' | 'shared' | null;
+  cause: 'mismatch' | 'pending-conversion' | 'stale-after-reboot' | 'no-backing' | 'unknown';
+  readonly epoch: number;
+  conversion: Conversion | null;
+  readonly evidence: Evidence;
+  certainty: Certainty;
+}
+
+export interface Punch {
+  readonly vm: VmState | null;
+  readonly tid: number;
+  inode: number;
+  readonly fd: number;
+  readonly offset: number;
+  readonly size: number;
+  readonly startNs: number;
+  endNs: number;
+  errno: number;
+  certainty: Certainty;
+  proven: boolean;
+}
+
+export interface Reboot {
+  readonly vm: VmState;
+  readonly ts: number;
+  readonly epoch: number;
+  readonly how: string;
+  readonly certainty: Certainty;
+  sharedPages: number;
+  resetNs: number;
+}
+
+/** gpa ↔ offset of one memslot, or a pair that proves one page. */
+export interface Binding {
+  readonly vm: VmState | null;
+  inode: number;
+  readonly fd: number;
+  readonly slot: number;
+  readonly gpa: number;
+  readonly offset: number;
+  /** NaN: a pair that was seen; how far it extends is settled at the end. */
+  size: number;
+  readonly fromTs: number;
+  toTs: number;
+  readonly how: string;
+  readonly certainty: Certainty;
+}
+
+/** A range of state that ended (or still holds: toNs NaN). */
+export interface IntervalRow {
+  readonly vm: VmState;
+  readonly first: number;
+  readonly count: number;
+  readonly state: number;
+  readonly fromNs: number;
+  readonly toNs: number;
+}
+
+export interface VmState {
+  readonly identity: VmIdentity;
+  /** gfn → packed state (axes.ts). */
+  readonly map: IntervalMap;
+  /** GPA bit that marks a shared access (TDX bit 47 or 51), NaN until a fault and its answer show it. */
+  sharedBit: number;
+  epoch: number;
+  readonly requests: Set<Request>;
+  /** Conversions whose first use was not seen yet, newest last. */
+  readonly awaitingUse: Conversion[];
+  usesAttrEvents: boolean;
+  usesIoctls: boolean;
+  lastRunNs: number;
+  readonly boot: BootState;
+}
+
+/** What decides whether a guest started over. */
+export interface BootState {
+  hasRun: boolean;
+  /** Descriptors of vCPUs whose registers were set since the last KVM_RUN, and when the first was. */
+  readonly stateSet: Map<number, number>;
+  stateSince: number;
+  /** A reset or shutdown exit, or a write to 0xcf9, since the last entry: its time. */
+  resetSign: number;
+  readonly firstRip: Map<number, number>;
+  readonly left: Set<number>;
+  readonly back: Map<number, number>;
+  /** Time until which attribute ioctls belong to the reset, NaN when no reset is on. */
+  resetting: Reboot | null;
+}
+
+export interface Thread {
+  readonly tid: number;
+  vm: VmState | null;
+  vcpu: number;
+  /** Last exit from the guest: time, reason and position, NaN after the next entry. */
+  exitNs: number;
+  exitReason: number;
+  exitEvidence: Evidence | null;
+  /** What the guest asked for since that exit. */
+  asked: { way: RequestWay; direction: Direction | null; gpa: number; size: number } | null;
+  fault: { address: number; code: number; ts: number; evidence: Evidence } | null;
+  request: Request | null;
+  attempt: Attempt | null;
+  ioctl: { fd: number; cmd: number; startNs: number } | null;
+  punch: Punch | null;
+  /** Last flip to shared by this thread, to pair with the punch that follows it. */
+  lastShared: Attempt | null;
+  lastVmm: Conversion | null;
+  batch: number;
+  lastCpu: number;
+  onCpu: boolean;
+  /** Events may be missing since its last edge of KVM_RUN: what it did before says nothing of what it does now. */
+  tainted: boolean;
+  folio: { inode: number; offset: number; ts: number } | null;
+  pfnGpa: { gpa: number; ts: number } | null;
+  added: { inode: number; dev: number; offset: number; pfn: number } | null;
+  pendingBind: { vmKey: number; slot: number; gpa: number; size: number; fd: number; offset: number; ts: number } | null;
+}
+
+/** What this recording can show: absence counts only of what was recorded. */
+export interface Sources {
+  readonly ioctls: boolean;
+  readonly ioctlExits: boolean;
+  readonly attrEvents: boolean;
+  readonly vmAttrRet: boolean;
+  readonly gmemAttrProbe: boolean;
+  readonly gmemAttrRet: boolean;
+  readonly guestExits: boolean;
+  readonly guestEntries: boolean;
+  readonly hypercalls: boolean;
+  readonly pageRefs: boolean;
+  readonly fallocate: boolean;
+  readonly switches: boolean;
+  readonly isArm: boolean;
+}
+
+export interface LostSpan {
+  readonly cpu: number | null;
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface Replay {
+  readonly identity: Identity;
+  readonly sources: Sources;
+  readonly lost: readonly LostSpan[];
+  readonly vms: readonly VmState[];
+  readonly threads: Map<number, Thread>;
+  readonly conversions: Conversion[];
+  readonly faults: MemoryFault[];
+  readonly punches: Punch[];
+  readonly reboots: Reboot[];
+  readonly bindings: Binding[];
+  readonly intervals: IntervalRow[];
+  batches: number;
+  lastNs: number;
+}
+
+function makeVmState(identity: VmIdentity): VmState {
+  return {
+    identity,
+    map: makeIntervalMap(),
+    sharedBit: NaN,
+    epoch: 0,
+    requests: new Set(),
+    awaitingUse: [],
+    usesAttrEvents: false,
+    usesIoctls: false,
+    lastRunNs: NaN,
+    boot: {
+      hasRun: false,
+      stateSet: new Map(),
+      stateSince: NaN,
+      resetSign: NaN,
+      firstRip: new Map(),
+      left: new Set(),
+      back: new Map(),
+      resetting: null,
+    },
+  };
+}
+
+export function makeReplay(identity: Identity, sources: Sources, lost: readonly LostSpan[]): Replay {
+  return {
+    identity,
+    sources,
+    lost,
+    vms: identity.vms.map(makeVmState),
+    threads: new Map(),
+    conversions: [],
+    faults: [],
+    punches: [],
+    reboots: [],
+    bindings: [],
+    intervals: [],
+    batches: 0,
+    lastNs: 0,
+  };
+}
+
+/** The state of a VM by its identity; null for null. */
+export function stateOf(replay: Replay, identity: VmIdentity | null): VmState | null {
+  return identity === null ? null : replay.vms[identity.id - 1]!;
+}
+
+export function threadOf(replay: Replay, tid: number, ts: number): Thread {
+  let thread = replay.threads.get(tid);
+  if (!thread) {
+    thread = {
+      tid,
+      vm: null,
+      vcpu: NaN,
+      exitNs: NaN,
+      exitReason: NaN,
+      exitEvidence: null,
+      asked: null,
+      fault: null,
+      request: null,
+      attempt: null,
+      ioctl: null,
+      punch: null,
+      lastShared: null,
+      lastVmm: null,
+      batch: 0,
+      lastCpu: -1,
+      onCpu: true,
+      tainted: false,
+      folio: null,
+      pfnGpa: null,
+      added: null,
+      pendingBind: null,
+    };
+    thread.vm = stateOf(replay, replay.identity.vmOfThread(tid, ts));
+    thread.vcpu = replay.identity.vcpuOfThread(tid, ts);
+    replay.threads.set(tid, thread);
+  }
+  return thread;
+}
+
+/** Whether events may be missing anywhere in [from, to] (ns). */
+export function lostWithin(replay: Replay, from: number, to: number): boolean {
+  return replay.lost.some((span) => span.from <= to && span.to >= from);
+}

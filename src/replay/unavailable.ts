@@ -1,0 +1,64 @@
+/** Figures that this recording cannot give, and what to record for them: a count that never shows is not zero. */
+import type { Store } from '../store/db.js';
+import { writeTable, type Tables } from './write.js';
+
+interface Figure {
+  readonly what: string;
+  /** It can be given when one of these sources is there. */
+  readonly sources: readonly string[];
+  readonly missing: string;
+  readonly record: string;
+}
+
+const FIGURES: readonly Figure[] = [
+  {
+    what: 'memory_faults',
+    sources: ['event kvm.kvm_userspace_exit'],
+    missing: 'no kvm:kvm_userspace_exit',
+    record: '-e kvm:kvm_userspace_exit -e kvm:kvm_page_fault',
+  },
+  {
+    what: 'punches',
+    sources: ['event syscalls.sys_enter_fallocate', 'probe kvm_gmem_fallocate'],
+    missing: 'no fallocate system calls, no probe on kvm_gmem_fallocate',
+    record: '-e syscalls:sys_enter_fallocate -e syscalls:sys_exit_fallocate',
+  },
+  {
+    what: 'references',
+    sources: ['event page_ref.page_ref_mod', 'event page_ref.page_ref_mod_unless'],
+    missing: 'no page_ref events',
+    record: '-e page_ref (filtered by the mapping of the guest_memfd; needs CONFIG_DEBUG_PAGE_REF)',
+  },
+  {
+    what: 'attempts',
+    sources: ['event syscalls.sys_exit_ioctl', 'retprobe __kvm_gmem_set_attributes', 'retprobe kvm_vm_set_mem_attributes'],
+    missing: 'no results of ioctls',
+    record: '-e syscalls:sys_enter_ioctl -e syscalls:sys_exit_ioctl',
+  },
+  {
+    what: 'reboots',
+    sources: ['event syscalls.sys_enter_ioctl', 'event kvm.kvm_entry'],
+    missing: 'no ioctl system calls, no kvm:kvm_entry',
+    record: '-e kvm:kvm_entry -e syscalls:sys_enter_ioctl',
+  },
+];
+
+/** Events that the traces say were enabled, whether or not one came; null where a trace does not say. */
+async function readEnabled(store: Store): Promise<Set<string>> {
+  const rows = await store.rows(
+    'SELECT DISTINCT unnest(enabled_events) AS event FROM trace WHERE enabled_events IS NOT NULL ORDER BY event',
+  );
+  return new Set(rows.map((r) => r['event'] as string));
+}
+
+export async function writeUnavailable({ store, statements }: Tables): Promise<void> {
+  const enabled = await readEnabled(store);
+  const has = (source: string): boolean => {
+    if (statements.some((s) => s.source === source && s.sql !== null)) return true;
+    return source.startsWith('event ') && enabled.has(source.slice('event '.length).replace('.', ':'));
+  };
+  writeTable(store, 'unavailable', (writer) => {
+    for (const { what, sources, missing, record } of FIGURES)
+      if (!sources.some(has)) writer.add({ what, missing, record });
+  });
+}

@@ -1,0 +1,72 @@
+-- platform: any
+-- Probes, recognised by the function they sit on (reference chapter 05). `a|b` are names one argument goes by.
+
+SELECT 'vm_attr_call' AS kind, kvm AS vm_key, address AS address, size AS size, attributes AS value, pid AS extra
+FROM {probe kvm_vm_ioctl_set_mem_attributes: kvm, pid?, address, size, attributes};
+
+SELECT 'vm_attr_call' AS kind, kvm AS vm_key, pages("start") AS address, pages("end") - pages("start") AS size,
+  attributes AS value, pid AS extra
+FROM {probe kvm_vm_set_mem_attributes: kvm, pid?, start, end, attributes|attrs};
+
+-- The flip itself, once for each memslot touched: names the VM where nothing else does.
+SELECT 'vcpu_identity' AS kind, kvm AS vm_key
+FROM {probe kvm_arch_pre_set_memory_attributes: kvm};
+
+SELECT 'vm_attr_ret' AS kind, ret AS result
+FROM {retprobe kvm_vm_set_mem_attributes: ret};
+
+SELECT 'gmem_attr_call' AS kind, ino AS inode, pages("start") AS address, pages(nr_pages) AS size, attrs AS value
+FROM {probe __kvm_gmem_set_attributes: ino, start, nr_pages, attrs};
+
+SELECT 'gmem_attr_call' AS kind, ino AS inode, "offset" AS address, size AS size, attributes AS value
+FROM {probe kvm_gmem_set_attributes: ino, offset, size, attributes};
+
+SELECT 'gmem_attr_ret' AS kind, ino AS inode, pages("start") AS address, pages(nr_pages) AS size, attrs AS value,
+  ret AS result, CASE WHEN ret = 0 THEN NULL ELSE pages(err_index) END AS extra
+FROM {retprobe __kvm_gmem_set_attributes: ino, start?, nr_pages?, attrs?, ret, err_index?};
+
+SELECT 'punch_call' AS kind, ino AS inode, mode AS value, "offset" AS address, len AS size
+FROM {probe kvm_gmem_fallocate: ino, mode, offset|off, len};
+
+SELECT 'punch_ret' AS kind, ret AS result
+FROM {retprobe kvm_gmem_fallocate: ret};
+
+SELECT 'gmem_create' AS kind, kvm AS vm_key, size AS size, flags AS value, pid AS extra
+FROM {probe kvm_gmem_create: kvm, size, flags, pid?};
+
+SELECT 'gmem_create_ret' AS kind, coalesce(fd, ret) AS result
+FROM {retprobe kvm_gmem_create: fd?, ret?};
+
+SELECT 'bind' AS kind, kvm AS vm_key, coalesce(id, slot) AS extra, pages(base_gfn) AS address, pages(npages) AS size,
+  fd AS fd, "offset" AS value
+FROM {probe kvm_gmem_prepare_memory_region: kvm, id?, slot?, base_gfn|gfn|base, npages|n, fd, offset|off};
+
+SELECT 'bind' AS kind, kvm AS vm_key, coalesce(id, slot) AS extra, pages(base_gfn) AS address, pages(npages) AS size,
+  fd AS fd, "offset" AS value
+FROM {probe kvm_gmem_bind: kvm, id?, slot?, base_gfn|gfn|base, npages|n, fd, offset|off};
+
+SELECT 'bind_done' AS kind, kvm AS vm_key, slot AS extra, pages(base_gfn) AS address, pages(npages) AS size,
+  pages(pgoff) AS value, ino AS inode
+FROM {probe kvm_gmem_commit_memory_region: kvm, slot?, base_gfn, npages, pgoff, ino};
+
+SELECT 'unbind' AS kind, pages(base_gfn) AS address, pages(npages) AS size
+FROM {probe kvm_gmem_unbind: base_gfn|base, npages|n};
+
+SELECT 'gmem_release' AS kind, ino AS inode
+FROM {probe kvm_gmem_release: ino};
+
+SELECT 'get_pfn' AS kind, kvm AS vm_key, pages(gfn) AS address, pages(gfn) - pages(base_gfn) + pages(pgoff) AS value
+FROM {probe kvm_gmem_get_pfn: kvm, gfn, base_gfn|base?, pgoff?};
+
+SELECT 'get_folio' AS kind, ino AS inode, pages("index") AS address
+FROM {probe kvm_gmem_get_folio: ino, index};
+
+SELECT 'hypercall_done' AS kind, vcpu AS vcpu, ret AS result
+FROM {probe complete_hypercall_exit: vcpu, ret};
+
+SELECT 'run_enter' AS kind, kvm AS vm_key, vcpu_id AS vcpu, reason AS value, u1 AS address, u2 AS size, u0 AS extra,
+  ret AS result
+FROM {probe kvm_arch_vcpu_ioctl_run: kvm, vcpu_id, reason, u0?, u1?, u2?, ret?};
+
+SELECT 'map_gpa' AS kind, vcpu_id AS vcpu, "next" AS address, CAST("end" AS DOUBLE) - CAST("next" AS DOUBLE) AS size
+FROM {probe __tdx_map_gpa: vcpu_id, next, end};

@@ -1,0 +1,318 @@
+/** Writes what the replay found into the result tables. Times become absolute again; what is not known becomes NULL. */
+import { openRowWriter, type RowValue, type RowWriter } from '../store/bulk.js';
+import type { Store } from '../store/db.js';
+import { RESULT_TABLES } from '../store/schema.js';
+import { PAGE_SIZE } from '../base/units.js';
+import { displayState, unpackAxes } from './axes.js';
+import type { Locator } from './bindings.js';
+import { orNull } from './event.js';
+import type { Facts } from './facts.js';
+import { forEachOfAll } from './intervals.js';
+import { collectGmems, type Gmem, type GmemIndex } from './gmems.js';
+import type { TaskFacts } from './processes.js';
+import type { References } from './references.js';
+import { settle } from './settle.js';
+import type { Conversion, IntervalRow, Replay, VmState } from './state.js';
+import { platformOf } from './platforms.js';
+import { writeReferences } from './write-references.js';
+import { writeUnavailable } from './unavailable.js';
+import type { Statement } from './vocabulary.js';
+
+export interface Results {
+  readonly replay: Replay;
+  readonly references: References;
+  readonly tasks: TaskFacts;
+  readonly statements: readonly Statement[];
+  readonly baseNs: bigint;
+  readonly facts: Facts;
+}
+
+export interface Tables extends Results {
+  readonly locator: Locator;
+  readonly gmems: GmemIndex;
+  readonly store: Store;
+  /** Absolute ns of a relative time, null for NaN. */
+  ns(relative: number): bigint | null;
+}
+
+/** Opens a table, lets `fill` add its rows, closes it. */
+export function writeTable(store: Store, name: string, fill: (writer: RowWriter) => void): void {
+  const writer = openRowWriter(store, RESULT_TABLES.find((t) => t.name === name)!);
+  fill(writer);
+  writer.close();
+}
+
+function vmIdOf(vm: VmState | null): RowValue {
+  return vm?.identity.id ?? null;
+}
+
+function commOfProcess(tasks: TaskFacts, pid: number | null): string | null {
+  return pid === null ? null : tasks.commOf(pid);
+}
+
+function writeVms({ store, replay, tasks, facts, ns }: Tables): void {
+  writeTable(store, 'vm', (writer) => {
+    for (const vm of replay.vms) {
+      const { identity } = vm;
+      writer.add({
+        vm_id: identity.id,
+        platform: platformOf(replay, vm),
+        pid: identity.pid,
+        comm: commOfProcess(tasks, identity.pid),
+        kvm: Number.isNaN(identity.key) ? null : BigInt(identity.key) | 0xffff_0000_0000_0000n,
+        from_ns: ns(identity.fromTs),
+        to_ns: ns(endOf(replay, vm, facts)),
+        how: identity.how,
+        certainty: identity.certainty,
+      });
+    }
+  });
+  writeTable(store, 'vcpu', (writer) => {
+    for (const { identity } of replay.vms)
+      for (const [vcpu, { tid, how, certainty }] of [...identity.vcpus].sort((a, b) => a[0] - b[0]))
+        writer.add({ vm_id: identity.id, vcpu, tid, comm: tasks.commOf(tid), how, certainty });
+  });
+}
+
+/** End of a VM: its own event, or the end of the last of its vCPU threads; NaN where neither was seen. */
+export function endOf(replay: Replay, vm: VmState, facts: Facts): number {
+  if (!Number.isNaN(vm.identity.endTs)) return vm.identity.endTs;
+  const ends = [...vm.identity.vcpus.values()].map((v) => facts.threads.get(v.tid)?.endTs ?? NaN);
+  return ends.length > 0 && ends.every((t) => !Number.isNaN(t)) ? Math.max(...ends) : NaN;
+}
+
+function writeGmems({ store, gmems, ns }: Tables): void {
+  writeTable(store, 'gmem', (writer) => {
+    for (const gmem of gmems.all) {
+      writer.add({
+        gmem_id: gmem.id,
+        vm_id: vmIdOf(gmem.vm),
+        inode: Number.isNaN(gmem.inode) ? null : BigInt(gmem.inode),
+        dev: null,
+        fd: orNull(gmem.fd),
+        size: orNull(gmem.size),
+        flags: Number.isNaN(gmem.flags) ? null : BigInt(gmem.flags),
+        from_ns: ns(gmem.fromTs),
+        to_ns: null,
+        how: gmem.how,
+        certainty: gmem.certainty,
+      });
+    }
+  });
+}
+
+function writeBindings({ store, replay, gmems, ns }: Tables): void {
+  writeTable(store, 'binding', (writer) => {
+    const slots = replay.bindings.filter((b) => !Number.isNaN(b.slot));
+    const shown = slots.length > 0 ? slots : replay.bindings;
+    for (const b of shown) {
+      writer.add({
+        gmem_id: gmems.of(b.inode, b.vm, b.fd)?.id ?? null,
+        vm_id: vmIdOf(b.vm),
+        slot: orNull(b.slot),
+        gpa: b.gpa,
+        offset: b.offset,
+        size: orNull(b.size),
+        from_ns: ns(b.fromTs),
+        to_ns: ns(b.toTs),
+        how: b.how,
+        certainty: b.certainty,
+      });
+    }
+  });
+}
+
+function writeIntervals(tables: Tables): void {
+  const { store, replay, locator, gmems, ns } = tables;
+  const inPlace = new Set(replay.conversions.filter((c) => c.mechanism.startsWith('gmem')).map((c) => c.vm));
+  const open: IntervalRow[] = [];
+  for (const vm of replay.vms)
+    forEachOfAll(vm.map, (first, count, state, fromNs) => {
+      if (state !== 0) open.push({ vm, first, count, state, fromNs, toNs: NaN });
+    });
+  writeTable(store, 'gmem_interval', (writer) => {
+    for (const row of [...replay.intervals, ...open]) {
+      const gpa = row.first * PAGE_SIZE;
+      const size = row.count * PAGE_SIZE;
+      const located = locator.offsetOf(row.vm, gpa, size);
+      const axes = unpackAxes(row.state);
+      writer.add({
+        vm_id: vmIdOf(row.vm),
+        gmem_id: located ? (gmems.of(located.inode, row.vm, NaN)?.id ?? null) : null,
+        gpa,
+        offset: located?.offset ?? null,
+        size,
+        from_ns: ns(row.fromNs),
+        to_ns: ns(row.toNs),
+        allocation: axes.allocation,
+        attribute: axes.attribute,
+        conversion: axes.conversion,
+        state: displayState(axes, inPlace.has(row.vm)),
+        certainty: axes.certainty,
+      });
+    }
+  });
+}
+
+function gmemOf(gmems: GmemIndex, row: Conversion): Gmem | null {
+  const found = gmems.of(row.inode, row.vm, NaN);
+  if (found) return found;
+  const mine = gmems.all.filter((g) => g.vm === row.vm && row.vm !== null);
+  return mine.length === 1 ? mine[0]! : null;
+}
+
+function writeConversions({ store, replay, gmems, ns }: Tables): void {
+  writeTable(store, 'conversion', (writer) => {
+    replay.conversions.forEach((row, index) => {
+      writer.add({
+        conversion_id: index + 1,
+        vm_id: vmIdOf(row.vm),
+        vcpu: orNull(row.vcpu),
+        tid: row.tid,
+        gmem_id: gmemOf(gmems, row)?.id ?? null,
+        gpa: orNull(row.gpa),
+        offset: orNull(row.offset),
+        size: orNull(row.size),
+        direction: row.direction,
+        origin: row.origin,
+        request: row.way,
+        mechanism: row.mechanism,
+        outcome: row.outcome,
+        request_ns: ns(row.requestNs),
+        exit_ns: ns(row.exitNs),
+        commit_ns: ns(row.commitNs),
+        resume_ns: ns(row.resumeNs),
+        first_use_ns: ns(row.firstUseNs),
+        stop_ns: Number.isNaN(row.stopNs) ? null : Math.round(row.stopNs),
+        attempts: row.attempts.length,
+        failed_attempts: row.attempts.filter((a) => a.errno > 0).length,
+        last_errno: orNull(row.attempts[row.attempts.length - 1]?.errno ?? NaN),
+        chunks: row.chunks,
+        batch: row.batch > 0 ? row.batch : null,
+        epoch: row.epoch,
+        evidence_trace: row.evidence.traceId,
+        evidence_cpu: row.evidence.cpu,
+        evidence_seq: row.evidence.seq,
+        evidence_ns: ns(row.evidence.ts),
+        certainty: row.certainty,
+      });
+    });
+  });
+  writeTable(store, 'conversion_attempt', (writer) => {
+    replay.conversions.forEach((row, index) => {
+      row.attempts.forEach((a, k) => {
+        writer.add({
+          conversion_id: index + 1,
+          attempt: k + 1,
+          start_ns: ns(a.startNs),
+          end_ns: ns(a.endNs),
+          errno: orNull(a.errno),
+          error_offset: orNull(a.errorOffset),
+          tid: a.tid,
+        });
+      });
+    });
+  });
+}
+
+function writeFaults({ store, replay, ns }: Tables): void {
+  const idOf = new Map(replay.conversions.map((row, index) => [row, index + 1]));
+  writeTable(store, 'memory_fault', (writer) => {
+    for (const f of replay.faults) {
+      writer.add({
+        vm_id: vmIdOf(f.vm),
+        vcpu: orNull(f.vcpu),
+        tid: f.tid,
+        ts_ns: ns(f.ts),
+        fault_ns: ns(f.faultNs),
+        resume_ns: ns(f.resumeNs),
+        gpa: orNull(f.gpa),
+        size: PAGE_SIZE,
+        wanted: f.wanted,
+        cause: f.cause,
+        epoch: f.epoch,
+        conversion_id: f.conversion ? (idOf.get(f.conversion) ?? null) : null,
+        evidence_trace: f.evidence.traceId,
+        evidence_cpu: f.evidence.cpu,
+        evidence_seq: f.evidence.seq,
+        certainty: f.certainty,
+      });
+    }
+  });
+}
+
+function writePunches({ store, replay, gmems, ns }: Tables): void {
+  writeTable(store, 'punch', (writer) => {
+    for (const p of replay.punches) {
+      writer.add({
+        vm_id: vmIdOf(p.vm),
+        gmem_id: gmems.of(p.inode, p.vm, p.fd)?.id ?? null,
+        tid: p.tid,
+        offset: p.offset,
+        size: p.size,
+        start_ns: ns(p.startNs),
+        end_ns: ns(p.endNs),
+        errno: orNull(p.errno),
+        certainty: p.certainty,
+      });
+    }
+  });
+}
+
+/** VMs of one process of which one took over from the other are boots of one guest. */
+function guestOf(replay: Replay, vm: VmState): number {
+  const takeover = replay.reboots.find((r) => r.vm === vm && r.how.includes('new VM'));
+  const before = replay.vms.findLast(
+    (v) => v.identity.process === vm.identity.process && v.identity.id < vm.identity.id,
+  );
+  return takeover && before ? guestOf(replay, before) : vm.identity.id;
+}
+
+function writeReboots({ store, replay, facts, ns }: Tables): void {
+  writeTable(store, 'reboot', (writer) => {
+    for (const r of replay.reboots) {
+      writer.add({
+        vm_id: r.vm.identity.id,
+        ts_ns: ns(r.ts),
+        epoch: r.epoch,
+        how: r.how,
+        shared_pages: r.sharedPages,
+        reset_ns: Math.round(r.resetNs),
+        certainty: r.certainty,
+      });
+    }
+  });
+  writeTable(store, 'boot_epoch', (writer) => {
+    for (const vm of replay.vms) {
+      const mine = replay.reboots.filter((r) => r.vm === vm);
+      const first = mine.find((r) => r.how.includes('new VM'))?.epoch ?? 0;
+      const starts = [
+        { epoch: first, from: vm.identity.fromTs, certainty: vm.identity.certainty },
+        ...mine.filter((r) => r.epoch > first).map((r) => ({ epoch: r.epoch, from: r.ts, certainty: r.certainty })),
+      ];
+      starts.forEach(({ epoch, from, certainty }, k) => {
+        const to = starts[k + 1]?.from ?? endOf(replay, vm, facts);
+        const guest = guestOf(replay, vm);
+        writer.add({ vm_id: vm.identity.id, epoch, guest, from_ns: ns(from), to_ns: ns(to), certainty });
+      });
+    }
+  });
+}
+
+/** Fills every result table of the replay. */
+export async function writeResults(store: Store, results: Results): Promise<void> {
+  const locator = settle(results.replay);
+  const ns = (t: number): bigint | null =>
+    Number.isFinite(t) ? results.baseNs + BigInt(Math.round(t)) : null;
+  const tables: Tables = { ...results, store, locator, gmems: collectGmems(results), ns };
+  writeVms(tables);
+  writeGmems(tables);
+  writeBindings(tables);
+  writeIntervals(tables);
+  writeConversions(tables);
+  writeFaults(tables);
+  writePunches(tables);
+  writeReboots(tables);
+  writeReferences(tables);
+  await writeUnavailable(tables);
+}
