@@ -5,7 +5,7 @@ import type { EventFormat } from '../event-format.js';
 import type { ReadOptions, TaskSighting } from '../model.js';
 import { makeRecordDecoder } from '../record-decoder.js';
 import type { RecordDecoder } from '../record-decoder.js';
-import { SkipLog } from '../skips.js';
+import type { SkipLog } from '../skips.js';
 import { parseTracingData } from '../tracing-data.js';
 import { makeEventList } from './events.js';
 import type { EventList } from './events.js';

@@ -79,21 +79,39 @@ export function makeTaskLog(): TaskLog {
 function listChanges(sightings: Sighting[], names: ReadonlyMap<number, string>): TaskSighting[] {
   // The sort is stable: sightings of one time keep the order of the file.
   sightings.sort((a, b) => (a.timeNs < b.timeNs ? -1 : a.timeNs > b.timeNs ? 1 : 0));
-  const named = new Set<number>();
-  for (const one of sightings) if (one.comm !== null) named.add(one.tid);
-  const current = new Map<number, { tgid: number; comm: string | null }>();
+  const firstRecord = new Map<number, Sighting>();
+  for (const one of sightings) if (one.comm !== null && !firstRecord.has(one.tid)) firstRecord.set(one.tid, one);
+  const current = new Map<number, { readonly task: TaskSighting; readonly index: number }>();
   const result: TaskSighting[] = [];
-  for (const { tid, tgid, comm, timeNs } of sightings) {
-    const before = current.get(tid);
-    const inherited = before?.tgid === tgid ? before.comm : named.has(tid) ? null : (names.get(tid) ?? null);
-    const parent = typeof comm === 'number' ? (current.get(comm)?.comm ?? null) : null;
-    const name = tid === 0 ? '<idle>' : typeof comm === 'number' ? parent : (comm ?? inherited);
-    if (before?.tgid === tgid && before.comm === name) continue;
-    current.set(tid, { tgid, comm: name });
-    result.push({ tid, tgid, comm: name, fromNs: timeNs === 0n ? null : timeNs });
+  for (const one of sightings) {
+    const { tid, tgid, timeNs } = one;
+    const first = firstRecord.get(tid);
+    // What a sample tells holds from the start only of a thread that was there at the start.
+    if (timeNs === 0n && one.comm === null && first && (first.timeNs === 0n || typeof first.comm === 'number'))
+      continue;
+    const { task: before, index } = current.get(tid) ?? { task: undefined, index: -1 };
+    const comm = nameAfter(one, before, current, first ? undefined : names.get(tid));
+    if (before?.tgid === tgid && before.comm === comm) continue;
+    const next = { tid, tgid, comm, fromNs: timeNs === 0n ? null : timeNs };
+    // Of several sightings of one time (perf writes FORK and COMM of every task that runs at the start) the last holds.
+    const sameTime = before !== undefined && before.fromNs === next.fromNs;
+    if (sameTime) result[index] = next;
+    else result.push(next);
+    current.set(tid, { task: next, index: sameTime ? index : result.length - 1 });
   }
   for (const [tid, comm] of names) {
     if (!current.has(tid)) result.push({ tid, tgid: null, comm, fromNs: null });
   }
   return result;
+}
+
+function nameAfter(
+  { tid, tgid, comm }: Sighting,
+  before: TaskSighting | undefined,
+  current: ReadonlyMap<number, { readonly task: TaskSighting }>,
+  saved: string | undefined,
+): string | null {
+  if (tid === 0) return '<idle>';
+  if (typeof comm === 'number') return current.get(comm)?.task.comm ?? null;
+  return comm ?? (before?.tgid === tgid ? before.comm : null) ?? saved ?? null;
 }

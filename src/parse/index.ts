@@ -1,0 +1,50 @@
+/** The door of the parse room: which formats there are, which one an input has, and its reader. */
+import { TraceError } from '../base/errors.js';
+import { hintForForeign, showStart } from './foreign.js';
+import type { EventReader, Format, Verdict } from './model.js';
+import { perfdataFormat } from './perfdata/index.js';
+import { openSource } from './source.js';
+import type { Source } from './source.js';
+
+/** All formats that can be read. Where two judge alike the earlier one is taken. */
+export const FORMATS: readonly Format[] = [perfdataFormat];
+
+/** Bytes that formats judge by. */
+const HEAD_BYTES = 64 * 1024;
+
+/**
+ * The format of the input by its content: all formats are asked, the best verdict wins. Throws
+ * TraceError('unknown-format') with every format's reason where none knows it.
+ */
+export function detectFormat(source: Source): Format {
+  const head = source.readAt(0, HEAD_BYTES).slice();
+  const verdicts: (readonly [Format, Verdict])[] = FORMATS.map((format) => [format, format.detect(head)]);
+  const found =
+    verdicts.find(([, verdict]) => verdict === 'yes') ?? verdicts.find(([, verdict]) => verdict === 'maybe');
+  if (found) return found[0];
+  const reasons = verdicts.map(([{ name }, verdict]) => `${name}: ${typeof verdict === 'object' ? verdict.no : ''}`);
+  throw new TraceError(
+    'unknown-format',
+    `not a trace that gmemtrace knows (first bytes are ${showStart(head)})\n  ${reasons.join('\n  ')}`,
+    { input: source.path, hint: hintForForeign(head) ?? '`gmemtrace --help formats` lists what can be read' },
+  );
+}
+
+/** An input that was opened: close `source` when done. */
+export interface OpenTrace {
+  readonly source: Source;
+  readonly format: Format;
+  readonly reader: EventReader;
+}
+
+/** Opens an input and finds its format. Errors as openSource and detectFormat. */
+export async function openTrace(path: string): Promise<OpenTrace> {
+  const source = await openSource(path);
+  try {
+    const format = detectFormat(source);
+    return { source, format, reader: format.open(source) };
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
