@@ -11,8 +11,6 @@ import { STRING_WORDS, StringWords } from './string-words.js';
 
 /** Rows of a DuckDB vector. */
 const CHUNK_ROWS = 2048;
-/** Rows an appender gathers before they go to the table; by default 204800, too much with a hundred tables open. */
-const FLUSH_ROWS = 61_440;
 
 export type BulkArray =
   | Uint8Array
@@ -26,7 +24,10 @@ export type BulkArray =
   | Float32Array
   | Float64Array;
 
-/** A column of rows. The array's class must be the one of the table's type: BIGINT BigInt64Array, BOOLEAN Uint8Array … */
+/**
+ * A column of rows. The array's class must be the one of the table's type: BIGINT BigInt64Array, BOOLEAN Uint8Array (0
+ * and 1), …; HUGEINT a BigInt64Array of two elements a row, low half first.
+ */
 export interface ArrayColumn {
   readonly data: BulkArray;
   /** One byte a row, 0 = NULL; null: no row is NULL. */
@@ -60,11 +61,20 @@ function kindsByType(): ReadonlyMap<Type, Kind> {
     [Type.SMALLINT, { name: 'SMALLINT', bytes: 2, make: (n) => new Int16Array(n) }],
     [Type.INTEGER, { name: 'INTEGER', bytes: 4, make: (n) => new Int32Array(n) }],
     [Type.BIGINT, { name: 'BIGINT', bytes: 8, make: (n) => new BigInt64Array(n) }],
+    [Type.HUGEINT, { name: 'HUGEINT', bytes: 16, make: (n) => new BigInt64Array(2 * n) }],
     [Type.FLOAT, { name: 'FLOAT', bytes: 4, make: (n) => new Float32Array(n) }],
     [Type.DOUBLE, { name: 'DOUBLE', bytes: 8, make: (n) => new Float64Array(n) }],
     [Type.VARCHAR, { name: 'VARCHAR', bytes: 16, make: (n) => new Uint32Array(n) }],
   ]);
 }
+
+/** JavaScript type of a constant where it is not number. HUGEINT is here because it has no constants but NULL. */
+const CONSTANT_TYPES: Readonly<Record<string, string>> = {
+  VARCHAR: 'string',
+  BIGINT: 'bigint',
+  UBIGINT: 'bigint',
+  HUGEINT: 'none',
+};
 
 interface Target {
   readonly kind: Kind;
@@ -86,8 +96,10 @@ export class BulkWriter {
   private readonly targets: Target[] = [];
   private readonly mask = new Uint8Array(CHUNK_ROWS / 8);
   private readonly words = new Uint32Array(CHUNK_ROWS * STRING_WORDS);
-  private unflushed = 0;
+  private rowBytes = 0;
   private isOpen = true;
+  /** At most what the appender holds in memory: it flushes by itself every 204800 rows, which this does not see. */
+  pendingBytes = 0;
 
   private readonly store: Store;
   private readonly table: string;
@@ -109,6 +121,7 @@ export class BulkWriter {
       const kind = kinds.get(bindings.get_type_id(type));
       if (!kind) throw this.error(`column ${k} has a type that cannot be written in bulk`);
       const arrayName = kind.make(0).constructor.name;
+      this.rowBytes += kind.bytes;
       this.targets.push({ kind, arrayName, vector: bindings.data_chunk_get_vector(this.chunk, k), hasNulls: false });
     });
   }
@@ -125,8 +138,17 @@ export class BulkWriter {
     }
     try {
       for (let at = 0; at < rows; at += CHUNK_ROWS) this.appendChunk(columns, at, Math.min(CHUNK_ROWS, rows - at));
-      this.unflushed += rows;
-      if (this.unflushed >= FLUSH_ROWS) this.flush();
+      this.pendingBytes += rows * this.rowBytes;
+    } catch (error) {
+      throw toTraceError(error);
+    }
+  }
+
+  /** Moves what the appender holds to the table. */
+  flush(): void {
+    try {
+      this.bindings.appender_flush_sync(this.appender);
+      this.pendingBytes = 0;
     } catch (error) {
       throw toTraceError(error);
     }
@@ -153,11 +175,6 @@ export class BulkWriter {
     } catch {
       // An appender that has failed cannot be closed; its rows are gone all the same.
     }
-  }
-
-  private flush(): void {
-    this.bindings.appender_flush_sync(this.appender);
-    this.unflushed = 0;
   }
 
   private appendChunk(columns: readonly BulkColumn[], at: number, rows: number): void {
@@ -237,9 +254,7 @@ export class BulkWriter {
   private checkColumn(column: BulkColumn, k: number, rows: number): void {
     const { kind, arrayName } = this.targets[k]!;
     if (isConstant(column)) {
-      const isText = kind.name === 'VARCHAR';
-      const is64 = kind.name.endsWith('BIGINT');
-      const wanted = isText ? 'string' : is64 ? 'bigint' : 'number';
+      const wanted = CONSTANT_TYPES[kind.name] ?? 'number';
       const type = typeof column.constant === 'boolean' && kind.name === 'BOOLEAN' ? wanted : typeof column.constant;
       if (column.constant !== null && type !== wanted)
         throw this.error(`column ${k}: ${kind.name} cannot hold a ${type}`);
@@ -249,8 +264,9 @@ export class BulkWriter {
     if ((kind.name === 'VARCHAR') !== (strings !== undefined) || data.constructor.name !== arrayName) {
       throw this.error(`column ${k}: ${kind.name} cannot be filled from a ${data.constructor.name}`);
     }
-    if (data.length < rows || (valid !== null && valid.length < rows)) {
-      throw this.error(`column ${k}: ${Math.min(data.length, valid?.length ?? rows)} values for ${rows} rows`);
+    const values = kind.name === 'HUGEINT' ? data.length / 2 : data.length;
+    if (values < rows || (valid !== null && valid.length < rows)) {
+      throw this.error(`column ${k}: ${Math.min(values, valid?.length ?? rows)} values for ${rows} rows`);
     }
   }
 

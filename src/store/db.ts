@@ -56,8 +56,9 @@ function settings(path: string | null, options: StoreOptions): Record<string, st
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
     memory_limit: options.memory ?? (path === null ? MEMORY_MEMORY : FILE_MEMORY),
-    temp_directory: path === null ? `${tmpdir()}/gmemtrace-${process.pid}.tmp` : `${path}.tmp`,
-    preserve_insertion_order: 'false',
+    temp_directory: path === null || options.readOnly ? `${tmpdir()}/gmemtrace-${process.pid}.tmp` : `${path}.tmp`,
+    // With `false` the appender takes twice the CPU and, into a file, twice the memory (1.5.6, 4 M rows).
+    preserve_insertion_order: 'true',
   };
   if (options.threads !== undefined) wanted['threads'] = String(options.threads);
   if (options.readOnly) wanted['access_mode'] = 'READ_ONLY';

@@ -129,6 +129,7 @@ export const RESULT_TABLES: readonly TableDef[] = [
       col('vcpu', 'INTEGER NOT NULL', 'vcpu_id'),
       col('tid', 'INTEGER', 'thread'),
       col('comm', 'VARCHAR', 'name of the thread'),
+      col('to_ns', 'BIGINT', 'end of the thread; NULL: not seen'),
       col('how', 'VARCHAR NOT NULL', 'what it is known by'),
       certainty,
     ],
@@ -383,7 +384,27 @@ export const RESULT_TABLES: readonly TableDef[] = [
   },
 ];
 
+/** Layout of the database; a file with another number is refused with advice to import again. */
+export const SCHEMA_VERSION = 1;
+
+/** One row that tells our databases from others. */
+export const VERSION_TABLE: TableDef = {
+  name: 'gmemtrace',
+  doc: 'What wrote this database.',
+  columns: [col('schema_version', 'INTEGER NOT NULL', 'layout of the tables')],
+};
+
 export const TABLES: readonly TableDef[] = [...INPUT_TABLES, ...RESULT_TABLES];
+
+/** The columns that every ev_<system>_<name> table begins with. */
+export const EVENT_COLUMNS: readonly ColumnDef[] = [
+  traceId,
+  col('ts_ns', 'BIGINT', 'stamp in ns, or in the clock’s own unit where trace.clock_unit is not ns'),
+  col('cpu', 'USMALLINT', 'CPU that recorded it'),
+  col('tid', 'INTEGER', 'thread that was running'),
+  col('seq', 'BIGINT', 'position in the input, rising within a CPU: byte of a binary trace, line of a text'),
+  col('flags', 'USMALLINT', 'common_flags in the low byte, preempt count in the high byte; 65535: the trace has none'),
+];
 
 /** CREATE TABLE of one definition. */
 export function createTableSql(table: TableDef): string {
