@@ -1,0 +1,9 @@
+import type { Range } from './spec.js';
+
+/** A range in words: `2`, `at least 3`, `at most 9`, `3 to 9`. */
+export function rangeText(range: Range, format: (value: number) => string): string {
+  const { min, max } = range;
+  if (min !== null && max !== null) return min === max ? format(min) : `${format(min)} to ${format(max)}`;
+  if (min !== null) return `at least ${format(min)}`;
+  return max === null ? 'anything' : `at most ${format(max)}`;
+}
