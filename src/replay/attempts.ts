@@ -46,6 +46,7 @@ function open(
     errno: NaN,
     errorOffset: NaN,
     proven: false,
+    noop: false,
     endsBy,
     evidence: evidenceOf(ev),
   };

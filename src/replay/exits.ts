@@ -1,7 +1,7 @@
 /** Exits to userspace: which of them is a guest's request, and which a fault on the wrong view. */
 import { PAGE_SIZE } from '../base/units.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
-import { isShared, noteResetSign } from './reboots.js';
+import { isCarried, noteResetSign } from './reboots.js';
 import { closeRequest, openRequest, splitGpa } from './requests.js';
 import type { MemoryFault, Replay, Request, RequestWay, Thread } from './state.js';
 
@@ -77,7 +77,7 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
   const address = thread.fault?.address ?? NaN;
   const { gpa, wanted } = Number.isNaN(address) ? { gpa: NaN, wanted: null } : splitGpa(thread.vm, address);
   const stale =
-    thread.vm !== null && thread.vm.epoch > 0 && wanted !== 'shared' && !Number.isNaN(gpa) && isShared(thread.vm, gpa);
+    thread.vm !== null && thread.vm.epoch > 0 && wanted !== 'shared' && !Number.isNaN(gpa) && isCarried(thread.vm, gpa);
   const fault: MemoryFault = {
     vm: thread.vm,
     vcpu: thread.vcpu,

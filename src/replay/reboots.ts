@@ -5,7 +5,7 @@
  */
 import { PAGE_SIZE } from '../base/units.js';
 import { ATTRIBUTE_MASK, ATTRIBUTE_SHARED } from './axes.js';
-import { forEachOfAll, stateAt } from './intervals.js';
+import { changeRange, forEachOfAll, makeIntervalMap, stateAt, type IntervalMap } from './intervals.js';
 import type { Certainty } from './identity.js';
 import { stateOf, type Replay, type Thread, type VmState } from './state.js';
 
@@ -18,6 +18,15 @@ function countShared(vm: VmState): number {
     if ((state & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED) pages += count;
   });
   return pages;
+}
+
+/** The shared pages of a VM, as a map of their own. */
+function sharedPages(vm: VmState): IntervalMap {
+  const carried = makeIntervalMap();
+  forEachOfAll(vm.map, (first, count, state) => {
+    if ((state & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED) changeRange(carried, first, count, () => 1, 0, () => undefined);
+  });
+  return carried;
 }
 
 function startEpoch(replay: Replay, vm: VmState, ts: number, how: string, certainty: Certainty): void {
@@ -92,6 +101,7 @@ export function noteRun(replay: Replay, thread: Thread, fd: number, ts: number):
   if (boot.resetting) {
     boot.resetting.sharedPages = countShared(vm);
     boot.resetting = null;
+    vm.carried = sharedPages(vm);
   }
   boot.stateSet.clear();
   boot.stateSince = NaN;
@@ -120,17 +130,33 @@ export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: numbe
   }
   if (rip !== first) boot.left.add(thread.vcpu);
   else if (boot.left.has(thread.vcpu)) {
+    if (boot.back.size === 0) boot.carriedThen = sharedPages(vm);
     boot.back.set(thread.vcpu, ts);
     boot.left.delete(thread.vcpu);
   }
   if (boot.back.size > 0 && boot.back.size >= vm.identity.vcpus.size) {
     const since = Math.min(...boot.back.values());
+    const carried = boot.carriedThen ?? sharedPages(vm);
     startEpoch(replay, vm, since, 'every vCPU enters again where it first entered', 'inferred');
     boot.resetting = null;
+    vm.carried = carried;
+    boot.carriedThen = null;
+    moveToEpoch(replay, vm, since);
   }
 }
 
-/** Whether a page is shared, as far as is known. */
-export function isShared(vm: VmState, gpa: number): boolean {
-  return (stateAt(vm.map, Math.floor(gpa / PAGE_SIZE)) & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED;
+/** What the first vCPUs did before the last one came back belongs to the epoch that they began. */
+function moveToEpoch(replay: Replay, vm: VmState, since: number): void {
+  for (let k = replay.faults.length - 1; k >= 0 && replay.faults[k]!.ts >= since; k--) {
+    const fault = replay.faults[k]!;
+    if (fault.vm !== vm) continue;
+    const stale = fault.wanted !== 'shared' && !Number.isNaN(fault.gpa) && isCarried(vm, fault.gpa);
+    Object.assign(fault, { epoch: vm.epoch, cause: stale ? 'stale-after-reboot' : fault.cause });
+    if (stale) changeRange(vm.carried, fault.gpa / PAGE_SIZE, 1, () => 0, fault.ts, () => undefined);
+  }
+}
+
+/** Whether a page was left shared by the boot before and nobody has set it since. */
+export function isCarried(vm: VmState, gpa: number): boolean {
+  return stateAt(vm.carried, Math.floor(gpa / PAGE_SIZE)) === 1;
 }

@@ -143,11 +143,12 @@ function applyFlip(replay: Replay, attempt: Attempt): void {
   const certainty = certaintyOfAttempt(attempt);
   const at = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
   setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => withAttribute(state, direction, certainty));
+  changeRange(attempt.vm.carried, attempt.gpa / PAGE_SIZE, attempt.size / PAGE_SIZE, () => 0, at, () => undefined);
 }
 
 /** Finds whom a finished attempt belongs to, and applies it to the state. */
 export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt): void {
-  const noop = wasNoop(attempt);
+  attempt.noop = wasNoop(attempt);
   applyFlip(replay, attempt);
   if (attempt.direction === 'to_shared' && !(attempt.errno > 0)) thread.lastShared = attempt;
   const own = thread.request;
@@ -161,11 +162,11 @@ export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt):
       return;
     }
   }
-  settleUnasked(replay, thread, attempt, noop);
+  settleUnasked(replay, thread, attempt);
 }
 
 /** Nobody asked: the VMM converts by itself. A retry after EAGAIN belongs to the same wish. */
-function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt, noop: boolean): void {
+function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt): void {
   const last = thread.lastVmm;
   const isRetry =
     last !== null &&
@@ -191,7 +192,7 @@ function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt, noop: b
     origin: 'vmm',
     way: 'none',
     mechanism: attempt.mechanism,
-    outcome: attempt.errno > 0 ? 'failed' : noop ? 'noop' : 'done',
+    outcome: attempt.errno > 0 ? 'failed' : attempt.noop ? 'noop' : 'done',
     requestNs: attempt.startNs,
     exitNs: NaN,
     commitNs: attempt.endNs,
@@ -243,7 +244,8 @@ function judge(replay: Replay, request: Request, resumed: boolean): { outcome: O
       !Number.isNaN(last.gpa) &&
       coveredBytes(request) < request.size;
     if (isPartial) return { outcome: resumed ? 'failed' : 'pending', certainty: 'inferred' };
-    return { outcome: 'done', certainty: resumed ? certainty : 'inferred' };
+    const outcome = request.attempts.every((a) => a.noop) ? 'noop' : 'done';
+    return { outcome, certainty: resumed ? certainty : 'inferred' };
   }
   if (!resumed) return { outcome: 'pending', certainty: 'observed' };
   if (request.answer > 0) return { outcome: 'refused', certainty: 'observed' };

@@ -27,6 +27,8 @@ export interface Attempt {
   errorOffset: number;
   /** A tracepoint, a probe or a known descriptor says that this is a conversion; an ioctl number alone does not. */
   proven: boolean;
+  /** Every page of its range was in the wanted state already, as was seen. */
+  noop: boolean;
   /** What ends it: the ioctl's exit, a return probe, or nothing that this trace records. */
   endsBy: 'ioctl' | 'probe' | 'event';
   readonly evidence: Evidence;
@@ -165,6 +167,8 @@ export interface VmState {
   usesAttrEvents: boolean;
   usesIoctls: boolean;
   lastRunNs: number;
+  /** Pages that were shared when the present epoch began and have not been set since: state 1. */
+  carried: IntervalMap;
   readonly boot: BootState;
 }
 
@@ -179,6 +183,8 @@ export interface BootState {
   readonly firstRip: Map<number, number>;
   readonly left: Set<number>;
   readonly back: Map<number, number>;
+  /** Shared pages when the first vCPU came back, until all have. */
+  carriedThen: IntervalMap | null;
   /** Time until which attribute ioctls belong to the reset, NaN when no reset is on. */
   resetting: Reboot | null;
 }
@@ -262,6 +268,7 @@ function makeVmState(identity: VmIdentity): VmState {
     usesAttrEvents: false,
     usesIoctls: false,
     lastRunNs: NaN,
+    carried: makeIntervalMap(),
     boot: {
       hasRun: false,
       stateSet: new Map(),
@@ -270,6 +277,7 @@ function makeVmState(identity: VmIdentity): VmState {
       firstRip: new Map(),
       left: new Set(),
       back: new Map(),
+      carriedThen: null,
       resetting: null,
     },
   };

@@ -40,7 +40,7 @@ function writeRuns(tables: Tables): void {
       const gmem = gmems.of(run.inode, null, NaN);
       const vm = gmem?.vm ?? null;
       const lastRun = vm?.lastRunNs ?? NaN;
-      const end = vm ? endOf(replay, vm, facts) : NaN;
+      const end = vm ? endOf(vm, facts) : NaN;
       const hit = blocked.find((b) => blocks(run, b));
       // A plain reference that hinders nobody is the kernel's own business, however long it lasts.
       if (run.how === 'get' && !hit) continue;

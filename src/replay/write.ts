@@ -61,7 +61,7 @@ function writeVms({ store, replay, tasks, facts, ns }: Tables): void {
         comm: commOfProcess(tasks, identity.pid),
         kvm: Number.isNaN(identity.key) ? null : BigInt(identity.key) | 0xffff_0000_0000_0000n,
         from_ns: ns(identity.fromTs),
-        to_ns: ns(endOf(replay, vm, facts)),
+        to_ns: ns(endOf(vm, facts)),
         how: identity.how,
         certainty: identity.certainty,
       });
@@ -70,12 +70,20 @@ function writeVms({ store, replay, tasks, facts, ns }: Tables): void {
   writeTable(store, 'vcpu', (writer) => {
     for (const { identity } of replay.vms)
       for (const [vcpu, { tid, how, certainty }] of [...identity.vcpus].sort((a, b) => a[0] - b[0]))
-        writer.add({ vm_id: identity.id, vcpu, tid, comm: tasks.commOf(tid), how, certainty });
+        writer.add({
+          vm_id: identity.id,
+          vcpu,
+          tid,
+          comm: tasks.commOf(tid),
+          to_ns: ns(facts.threads.get(tid)?.endTs ?? NaN),
+          how,
+          certainty,
+        });
   });
 }
 
 /** End of a VM: its own event, or the end of the last of its vCPU threads; NaN where neither was seen. */
-export function endOf(replay: Replay, vm: VmState, facts: Facts): number {
+export function endOf(vm: VmState, facts: Facts): number {
   if (!Number.isNaN(vm.identity.endTs)) return vm.identity.endTs;
   const ends = [...vm.identity.vcpus.values()].map((v) => facts.threads.get(v.tid)?.endTs ?? NaN);
   return ends.length > 0 && ends.every((t) => !Number.isNaN(t)) ? Math.max(...ends) : NaN;
@@ -122,8 +130,7 @@ function writeBindings({ store, replay, gmems, ns }: Tables): void {
   });
 }
 
-function writeIntervals(tables: Tables): void {
-  const { store, replay, locator, gmems, ns } = tables;
+function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
   const inPlace = new Set(replay.conversions.filter((c) => c.mechanism.startsWith('gmem')).map((c) => c.vm));
   const open: IntervalRow[] = [];
   for (const vm of replay.vms)
@@ -291,7 +298,7 @@ function writeReboots({ store, replay, facts, ns }: Tables): void {
         ...mine.filter((r) => r.epoch > first).map((r) => ({ epoch: r.epoch, from: r.ts, certainty: r.certainty })),
       ];
       starts.forEach(({ epoch, from, certainty }, k) => {
-        const to = starts[k + 1]?.from ?? endOf(replay, vm, facts);
+        const to = starts[k + 1]?.from ?? endOf(vm, facts);
         const guest = guestOf(replay, vm);
         writer.add({ vm_id: vm.identity.id, epoch, guest, from_ns: ns(from), to_ns: ns(to), certainty });
       });

@@ -30,9 +30,9 @@ FROM {event iommu.unmap: iova, size, unmapped_size};
 SELECT 'task_exit' AS kind
 FROM {event sched.sched_process_exit: pid};
 
--- prev_state: 0 runnable, bits 4 and 5 (EXIT_DEAD, EXIT_ZOMBIE) and 7 (TASK_DEAD) the end of the thread.
+-- prev_state: 0 runnable, bits 4 and 5 (X and Z: EXIT_DEAD, EXIT_ZOMBIE) the end of the thread.
 SELECT 'switch_out' AS kind, prev_pid AS tid,
-  CASE WHEN prev_state & 255 = 0 THEN 1 WHEN prev_state & 176 <> 0 THEN 3 ELSE 2 END AS value
+  CASE WHEN prev_state & 255 = 0 THEN 1 WHEN prev_state & 48 <> 0 THEN 3 ELSE 2 END AS value
 FROM {event sched.sched_switch: prev_pid, prev_state};
 
 SELECT 'switch_in' AS kind, next_pid AS tid

@@ -1,0 +1,190 @@
+/**
+ * Rules: SQL files that judge (rules/*.sql and those of --rules DIR). The header names the rule, its severity, what it
+ * needs and its parameters with defaults; the body is one SELECT of the finding columns. Facts are the replay's, what
+ * is wrong is said here and nowhere else.
+ */
+import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { TraceError } from '../base/errors.js';
+import { lockDown, singleSelect, sqlText, type Row, type Store } from '../store/db.js';
+import { createTableSql, RESULT_TABLES } from '../store/schema.js';
+
+export type Severity = 'error' | 'warning' | 'info';
+
+export interface RuleParam {
+  readonly name: string;
+  readonly value: number;
+  readonly doc: string;
+}
+
+export interface Rule {
+  readonly name: string;
+  readonly severity: Severity;
+  /** Figures of the table `unavailable` without which the rule cannot be judged. */
+  readonly needs: readonly string[];
+  readonly params: readonly RuleParam[];
+  readonly summary: string;
+  readonly sql: string;
+  readonly path: string;
+  readonly builtIn: boolean;
+}
+
+/** Parameters set by the user: `rule.name` → value. */
+export type RuleParams = ReadonlyMap<string, number>;
+
+const SEVERITIES: readonly Severity[] = ['error', 'warning', 'info'];
+const FINDING_COLUMNS = [
+  'severity',
+  'verdict',
+  'vm_id',
+  'gmem_id',
+  'vcpu',
+  'title',
+  'since_ns',
+  'until_ns',
+  'count',
+  'certainty',
+  'hint',
+  'evidence',
+] as const;
+
+function headerValue(text: string, key: string): string | null {
+  return new RegExp(`^--\\s*${key}:[ \\t]*(.*)$`, 'm').exec(text)?.[1]?.trim() ?? null;
+}
+
+function invalid(path: string, message: string, hint: string): TraceError {
+  return new TraceError('rule-invalid', `${path}: ${message}`, { input: path, hint });
+}
+
+/** Reads one rule file. Throws TraceError('rule-invalid') where the header lacks something. */
+export function parseRule(text: string, path: string, builtIn: boolean): Rule {
+  const name = headerValue(text, 'name');
+  if (!name || !/^[a-z][a-z0-9-]*$/.test(name))
+    throw invalid(path, 'the header has no valid `-- name:`', 'a rule begins with `-- name: some-rule`');
+  const severity = SEVERITIES.find((s) => s === headerValue(text, 'severity'));
+  if (!severity) throw invalid(path, '`-- severity:` is not error, warning or info', 'add `-- severity: warning`');
+  const summary = headerValue(text, 'summary');
+  if (!summary) throw invalid(path, 'the header has no `-- summary:`', 'say in one line what the rule means');
+  const params = [...text.matchAll(/^--\s*param\s+(\w+)\s*=\s*(-?[\d.]+)\s*:\s*(.*)$/gm)].map((m) => ({
+    name: m[1]!,
+    value: Number(m[2]),
+    doc: m[3]!.trim(),
+  }));
+  const needs = (headerValue(text, 'needs') ?? '').split(',').flatMap((n) => (n.trim() === '' ? [] : [n.trim()]));
+  const sql = text.replace(/^--.*$/gm, '').trim();
+  return { name, severity, needs, params, summary, sql, path, builtIn };
+}
+
+function readFolder(folder: string, builtIn: boolean): Rule[] {
+  let names: string[];
+  try {
+    names = statSync(folder).isDirectory() ? readdirSync(folder) : [];
+  } catch (cause) {
+    throw new TraceError('not-found', `${folder}: no such folder of rules`, { input: folder, cause });
+  }
+  return names
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
+    .map((name) => parseRule(readFileSync(join(folder, name), 'utf8'), builtIn ? name : join(folder, name), builtIn));
+}
+
+/** The built-in rules and those of the given folders, by name. A rule of the user replaces a built-in one of its name. */
+export function loadRules(folders: readonly string[] = []): Rule[] {
+  const rules = new Map<string, Rule>();
+  for (const rule of readFolder(fileURLToPath(new URL('./rules/', import.meta.url)), true)) rules.set(rule.name, rule);
+  for (const folder of folders) for (const rule of readFolder(folder, false)) rules.set(rule.name, rule);
+  return [...rules.values()].sort((a, b) => a.name.localeCompare(b.name));
+}
+
+/** The value of each parameter of a rule: the user's, else the default. */
+export function paramsOf(rule: Rule, params: RuleParams): RuleParam[] {
+  return rule.params.map((p) => ({ ...p, value: params.get(`${rule.name}.${p.name}`) ?? p.value }));
+}
+
+function fillIn(rule: Rule, params: RuleParams): string {
+  const values = new Map(paramsOf(rule, params).map((p) => [p.name, p.value]));
+  return rule.sql.replace(/\$(\w+)/g, (whole, name: string) => {
+    const value = values.get(name);
+    if (value === undefined)
+      throw invalid(rule.path, `\`${whole}\` is no parameter of the rule`, `add \`-- param ${name} = 1 : …\``);
+    return String(value);
+  });
+}
+
+/** How findings print numbers; part of every database, so that a user's rule can use them, too. */
+const FORMAT_MACROS = `
+  CREATE OR REPLACE MACRO fmt_ns(ns) AS CASE
+    WHEN ns IS NULL THEN '?'
+    WHEN abs(ns) >= 1e9 THEN printf('%.2f s', ns / 1e9)
+    WHEN abs(ns) >= 1e8 THEN printf('%.0f ms', ns / 1e6)
+    WHEN abs(ns) >= 1e6 THEN printf('%.1f ms', ns / 1e6)
+    WHEN abs(ns) >= 1e3 THEN printf('%.1f us', ns / 1e3)
+    ELSE printf('%d ns', CAST(ns AS BIGINT)) END;
+  CREATE OR REPLACE MACRO fmt_hex(n) AS CASE WHEN n IS NULL THEN '?' ELSE '0x' || lower(to_hex(CAST(n AS BIGINT))) END;
+  CREATE OR REPLACE MACRO fmt_bytes(n) AS CASE
+    WHEN n IS NULL THEN '?'
+    WHEN n >= 1073741824 AND n % 1073741824 = 0 THEN concat(CAST(n // 1073741824 AS BIGINT), 'G')
+    WHEN n >= 1048576 AND n % 1048576 = 0 THEN concat(CAST(n // 1048576 AS BIGINT), 'M')
+    ELSE concat(CAST(n // 1024 AS BIGINT), 'K') END;
+  CREATE OR REPLACE MACRO fmt_range(gpa, size) AS CASE
+    WHEN gpa IS NULL THEN 'an unknown range'
+    ELSE concat('gpa ', fmt_hex(gpa), '+', fmt_bytes(size)) END;
+  CREATE OR REPLACE MACRO fmt_count(n) AS format('{:,}', CAST(round(n) AS BIGINT));`;
+
+async function runRule(store: Store, rule: Rule, params: RuleParams): Promise<void> {
+  const sql = fillIn(rule, params);
+  if (!rule.builtIn) await singleSelect(store, sql, 'rule-invalid');
+  const thresholds = paramsOf(rule, params)
+    .map((p) => `${p.name} = ${p.value}`)
+    .join(', ');
+  try {
+    await store.run(`INSERT INTO found BY NAME
+      SELECT ${sqlText(rule.name)} AS rule, ${sqlText(thresholds)} AS thresholds, ${FINDING_COLUMNS.join(', ')} FROM (${sql})`);
+  } catch (cause) {
+    if (!(cause instanceof TraceError)) throw cause;
+    throw new TraceError('rule-invalid', `rule ${rule.name}: ${cause.message}`, {
+      input: rule.path,
+      cause,
+      hint: `a rule is one SELECT of the columns ${FINDING_COLUMNS.join(', ')}`,
+    });
+  }
+}
+
+function missingNeeds(rule: Rule, unavailable: readonly Row[]): Row[] {
+  return unavailable.filter((row) => rule.needs.includes(row['what'] as string));
+}
+
+/** Judges: fills finding, finding_evidence, and adds to `unavailable` what could not be judged. */
+export async function runRules(store: Store, rules: readonly Rule[], params: RuleParams = new Map()): Promise<void> {
+  const evidence = 'STRUCT(trace_id UTINYINT, cpu INTEGER, seq BIGINT, ts_ns BIGINT)[]';
+  await store.run(`${FORMAT_MACROS}
+    CREATE OR REPLACE TEMP TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
+      gmem_id INTEGER, vcpu INTEGER, title VARCHAR, since_ns BIGINT, until_ns BIGINT, count BIGINT, certainty VARCHAR,
+      hint VARCHAR, evidence ${evidence});`);
+  for (const name of ['finding', 'finding_evidence']) {
+    const table = RESULT_TABLES.find((t) => t.name === name)!;
+    await store.run(`DROP TABLE IF EXISTS ${name}; ${createTableSql(table)}`);
+  }
+  const names = rules.map((r) => sqlText(r.name)).join(', ');
+  if (names !== '') await store.run(`DELETE FROM unavailable WHERE what IN (${names})`);
+  const unavailable = await store.rows('SELECT what, missing, record FROM unavailable ORDER BY what');
+  if (rules.some((rule) => !rule.builtIn)) await lockDown(store);
+  for (const rule of rules) {
+    const missing = missingNeeds(rule, unavailable);
+    if (missing.length === 0) await runRule(store, rule, params);
+    else
+      await store.run(`INSERT INTO unavailable VALUES (${sqlText(rule.name)},
+        ${sqlText(missing.map((m) => m['missing'] as string).join('; '))},
+        ${sqlText(missing.map((m) => m['record'] as string).join('; '))})`);
+  }
+  await store.run(`
+    CREATE OR REPLACE TEMP TABLE ranked AS SELECT *, row_number() OVER (
+        ORDER BY CASE severity WHEN 'error' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END, verdict = 'inconclusive', rule,
+          since_ns NULLS LAST, vm_id NULLS LAST, title) AS finding_id FROM found;
+    INSERT INTO finding BY NAME SELECT * EXCLUDE (evidence) FROM ranked;
+    INSERT INTO finding_evidence BY NAME
+      SELECT finding_id, generate_subscripts(evidence, 1) AS rank, unnest(evidence, recursive := true) FROM ranked
+      WHERE len(evidence) > 0;
+    DROP TABLE found; DROP TABLE ranked;`);
+}
