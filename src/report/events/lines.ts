@@ -62,13 +62,13 @@ export function toFieldValue(value: Value | undefined): bigint | string | null {
   }
 }
 
-/** Turns events into lines of one style; printers are compiled once a tracepoint. */
+/** Turns events into lines of one style (`textOnly`: into their own text); printers are compiled once a tracepoint. */
 export function lineWriter(
   traces: ReadonlyMap<number, TraceFacts>,
   types: readonly EventType[],
   tasks: TaskLookup,
   style: LineStyle,
-  options: LineOptions,
+  options: LineOptions & { readonly textOnly?: boolean },
 ): (event: EventRow) => string {
   const nameWidth = Math.max(0, ...types.map((type) => type.system.length + 1 + type.name.length));
   const writers = new Map<EventType, (event: EventRow) => string>();
@@ -81,6 +81,7 @@ export function lineWriter(
       nameWidth,
     };
     const print = eventText(type, eventPrinter(type, style));
+    if (options.textOnly) return print;
     return (event: EventRow) => {
       const { tsNs, cpu, tid, flags } = event;
       const task = tasks(type.traceId, tid, tsNs);
