@@ -96,6 +96,8 @@ export class BulkWriter {
   private readonly targets: Target[] = [];
   private readonly mask = new Uint8Array(CHUNK_ROWS / 8);
   private readonly words = new Uint32Array(CHUNK_ROWS * STRING_WORDS);
+  /** Per column its strings' words, held here so that what the chunk points to lives until it is appended. */
+  private readonly inUse: (StringWords | null)[] = [];
   private rowBytes = 0;
   private isOpen = true;
   /** At most what the appender holds in memory: it flushes by itself every 204800 rows, which this does not see. */
@@ -135,6 +137,7 @@ export class BulkWriter {
     for (let k = 0; k < columns.length; k++) {
       const column = columns[k]!;
       if (isConstant(column)) this.writeConstant(this.targets[k]!, column.constant, Math.min(rows, CHUNK_ROWS));
+      this.inUse[k] = !isConstant(column) && column.strings ? this.stringWords(column.strings) : null;
     }
     try {
       for (let at = 0; at < rows; at += CHUNK_ROWS) this.appendChunk(columns, at, Math.min(CHUNK_ROWS, rows - at));
@@ -179,6 +182,7 @@ export class BulkWriter {
 
   private appendChunk(columns: readonly BulkColumn[], at: number, rows: number): void {
     const { bindings } = this;
+    for (let k = 0; k < this.inUse.length; k++) this.inUse[k]?.trim();
     bindings.data_chunk_set_size(this.chunk, rows);
     for (let k = 0; k < columns.length; k++) {
       const column = columns[k]!;
@@ -186,7 +190,7 @@ export class BulkWriter {
       const target = this.targets[k]!;
       const { data } = column;
       if (column.strings) {
-        this.stringWords(column.strings).fill(data as Uint32Array, at, rows, this.words);
+        this.inUse[k]!.fill(data as Uint32Array, at, rows, this.words);
         bindings.copy_data_to_vector(target.vector, 0, this.words.buffer, 0, rows * STRING_WORDS * 4);
       } else {
         const width = target.kind.bytes;
@@ -256,9 +260,8 @@ export class BulkWriter {
     if (isConstant(column)) {
       const wanted = CONSTANT_TYPES[kind.name] ?? 'number';
       const type = typeof column.constant === 'boolean' && kind.name === 'BOOLEAN' ? wanted : typeof column.constant;
-      if (column.constant !== null && type !== wanted)
-        throw this.error(`column ${k}: ${kind.name} cannot hold a ${type}`);
-      return;
+      if (column.constant === null || type === wanted) return;
+      throw this.error(`column ${k}: ${kind.name} cannot hold a ${type}`);
     }
     const { data, valid, strings } = column;
     if ((kind.name === 'VARCHAR') !== (strings !== undefined) || data.constructor.name !== arrayName) {

@@ -44,6 +44,8 @@ export interface NativeStore {
   readonly api: DuckDBConnection;
   /** Encoded strings of each string table that a BulkWriter has met, shared by all its writers. */
   readonly stringWords: WeakMap<readonly string[], StringWords>;
+  /** Where a further connection looks names up, as SQL; null: as by default. */
+  searchPath: string | null;
 }
 
 /** Default memory_limit of a file's store: appending 10 M rows stays below 300 MB resident, a sort below 650 MB. */
@@ -131,7 +133,13 @@ async function openNative(path: string | null, options: StoreOptions): Promise<N
     for (const [name, value] of Object.entries(settings(path, options))) bindings.set_config(config, name, value);
     const database = await bindings.open(path ?? ':memory:', config);
     const connection = await bindings.connect(database);
-    return { database, connection, api: new api.DuckDBConnection(connection), stringWords: new WeakMap() };
+    return {
+      database,
+      connection,
+      api: new api.DuckDBConnection(connection),
+      stringWords: new WeakMap(),
+      searchPath: null,
+    };
   } catch (error) {
     const { message } = toTraceError(error);
     throw new TraceError('db', message, path === null ? { cause: error } : { input: path, cause: error });

@@ -83,6 +83,7 @@ export async function* streamColumns(store: Store, sql: string): AsyncGenerator<
   const api = new DuckDBConnection(connection);
   let next: Promise<DataChunk | null> | null = null;
   try {
+    if (store.native.searchPath !== null) await api.run(store.native.searchPath);
     const { extracted_statements: statements, statement_count: count } = await bindings.extract_statements(
       connection,
       sql,

@@ -32,10 +32,9 @@ export class StringWords {
 
   /**
    * Writes the words of `rows` ids, from `ids[at]` on, to the start of `out` (4 words a row). An id beyond the table
-   * gives an empty string. The words are valid until the next call: append them before.
+   * gives string 0. The words are valid until the next `trim`: append them before.
    */
   fill(ids: Uint32Array, at: number, rows: number, out: Uint32Array): void {
-    if (this.heapBytes > MAX_HEAP_BYTES) this.forget();
     const count = this.strings.length;
     if (this.isKnown.length < count) this.grow(count);
     const known = this.isKnown;
@@ -88,7 +87,9 @@ export class StringWords {
     this.isKnown = isKnown;
   }
 
-  private forget(): void {
+  /** Starts the cache anew when it has become large. Not between `fill` and the append of what it filled. */
+  trim(): void {
+    if (this.heapBytes <= MAX_HEAP_BYTES) return;
     this.heap = null;
     this.heapBytes = 0;
     this.isKnown.fill(0);

@@ -1,7 +1,7 @@
 /** Makes the tables of schema.ts and the SQL macros in a database. */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Store } from './db.js';
-import { createTableSql, RESULT_TABLES, SCHEMA_VERSION, TABLES, VERSION_TABLE } from './schema.js';
+import { createTableSql, SCHEMA_VERSION, TABLES, VERSION_TABLE } from './schema.js';
 
 const MACROS = new URL('./macros/', import.meta.url);
 
@@ -25,12 +25,5 @@ export async function createTables(store: Store): Promise<void> {
       `INSERT INTO ${VERSION_TABLE.name} VALUES (${SCHEMA_VERSION})`,
       ...macroTexts().map((macro) => macro.sql.trimEnd().replace(/;$/, '')),
     ].join(';\n'),
-  );
-}
-
-/** Empties what an earlier replay wrote. */
-export async function resetResultTables(store: Store): Promise<void> {
-  await store.run(
-    RESULT_TABLES.map((table) => `DROP TABLE IF EXISTS "${table.name}";\n${createTableSql(table)}`).join(';\n'),
   );
 }
