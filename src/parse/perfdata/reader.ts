@@ -7,7 +7,7 @@ import type { Source } from '../source.js';
 import { initZstd } from '../zstd.js';
 import { enabledEvents } from './events.js';
 import { readHeader } from './header.js';
-import { makeSampleReader } from './samples.js';
+import { makeSampleReader, stampNs } from './samples.js';
 import type { SampleReader } from './samples.js';
 import { makeSession } from './session.js';
 import type { Session } from './session.js';
@@ -61,7 +61,6 @@ function summarize(source: Source, session: Session, samples: SampleReader, sche
   const names = new Map((payloads?.tasks ?? []).map((task) => [task.tid, task.comm ?? '']));
   const sightings = tasks.list(names);
   if (tasks.dropped > 0) skips.add('task names beyond the first million', 'end of the data', tasks.dropped);
-  const stamp = (lo: number, hi: number): bigint => BigInt.asIntN(64, (BigInt(hi) << 32n) | BigInt(lo));
   return {
     meta: buildMeta(source, session),
     lost: session.lost.list(),
@@ -69,8 +68,8 @@ function summarize(source: Source, session: Session, samples: SampleReader, sche
     tasks: sightings,
     schemas,
     events: samples.count,
-    firstNs: samples.count === 0 ? null : stamp(samples.firstLo, samples.firstHi),
-    lastNs: samples.count === 0 ? null : stamp(samples.lastLo, samples.lastHi),
+    firstNs: samples.count === 0 ? null : stampNs(samples.firstLo, samples.firstHi),
+    lastNs: samples.count === 0 ? null : stampNs(samples.lastLo, samples.lastHi),
   };
 }
 

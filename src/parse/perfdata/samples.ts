@@ -34,6 +34,11 @@ export interface SampleReader {
   lastTimeOf(cpu: number): bigint | null;
 }
 
+/** Both halves of a stamp as one number. */
+export function stampNs(lo: number, hi: number): bigint {
+  return (BigInt(hi) << 32n) | BigInt(lo >>> 0);
+}
+
 /** A reader of the session's samples. */
 export function makeSampleReader(session: Session): SampleReader {
   const { little } = session.header;
@@ -45,7 +50,7 @@ export function makeSampleReader(session: Session): SampleReader {
   const head: SampleHead = { at: 0, timeLo: 0, timeHi: 0, cpu: 0, tid: 0, seqLo: 0, seqHi: 0, flags: NO_FLAGS };
   const scratch = new Uint8Array(65_536);
   const scratchView = new DataView(scratch.buffer);
-  let lastTimes = new Uint32Array(128);
+  let lastTimes = new Int32Array(128);
   let lastId = -1;
   let lastEvent: PerfEvent | undefined;
 
@@ -75,7 +80,7 @@ export function makeSampleReader(session: Session): SampleReader {
 
   function noteTime(cpu: number, lo: number, hi: number): void {
     if (2 * cpu >= lastTimes.length) {
-      const bigger = new Uint32Array(Math.max(lastTimes.length * 2, 2 * cpu + 2));
+      const bigger = new Int32Array(Math.max(lastTimes.length * 2, 2 * cpu + 2));
       bigger.set(lastTimes);
       lastTimes = bigger;
     }
@@ -135,7 +140,8 @@ export function makeSampleReader(session: Session): SampleReader {
     if (layout.time >= 0) {
       const sum = view.getUint32(at + layout.time + low, little) + offsetLo;
       timeLo = sum >>> 0;
-      timeHi = (view.getUint32(at + layout.time + high, little) + offsetHi + (sum > 0xffffffff ? 1 : 0)) >>> 0;
+      // Signed, so that stamps which an offset moves below 0 come first.
+      timeHi = (view.getUint32(at + layout.time + high, little) + offsetHi + (sum > 0xffffffff ? 1 : 0)) | 0;
     } else addRemark(session, 'samples without a time are shown at 0');
     const cpu = layout.cpu >= 0 ? view.getUint32(at + layout.cpu, little) : MAX_CPU + 1;
     head.at = at;
@@ -168,7 +174,7 @@ export function makeSampleReader(session: Session): SampleReader {
     lastTimeOf(cpu) {
       const hi = lastTimes[2 * cpu + 1] ?? 0;
       const lo = lastTimes[2 * cpu] ?? 0;
-      return hi === 0 && lo === 0 ? null : BigInt.asIntN(64, (BigInt(hi) << 32n) | BigInt(lo));
+      return hi === 0 && lo === 0 ? null : stampNs(lo, hi);
     },
   };
   return reader;

@@ -62,7 +62,7 @@ export function makeTaskLog(): TaskLog {
   return {
     sample(tid, pid, timeLo, timeHi) {
       if (tid >= 0 && tid < processes.length && processes[tid] === pid + 1) return;
-      remember(tid, pid, (BigInt(timeHi >>> 0) << 32n) | BigInt(timeLo >>> 0));
+      remember(tid, pid, (BigInt(timeHi) << 32n) | BigInt(timeLo >>> 0));
     },
     seen: (tid, pid, timeNs) => {
       remember(tid, pid, timeNs);
