@@ -137,6 +137,12 @@ export class RecordDecoder {
     return batch.length === BATCH_ROWS ? batch : null;
   }
 
+  /** Whether the record that starts at `offset` of `view` has an event id with a format. */
+  knows(view: DataView, offset: number): boolean {
+    const at = offset + this.typeAt;
+    return at + 2 <= view.byteLength && this.formats.has(view.getUint16(at, this.little));
+  }
+
   /** The batches that still hold rows, at the end of the trace. */
   flush(): EventBatch[] {
     return this.decoders.flatMap((decoder) => (decoder && decoder.batch.length > 0 ? [decoder.batch] : []));

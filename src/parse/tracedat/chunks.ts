@@ -10,7 +10,7 @@
 import { TraceError } from '../../base/errors.js';
 import { ByteCursor } from '../byte-cursor.js';
 import type { ReadAt } from '../byte-cursor.js';
-import { decompressBlock, findZstdFrame } from './compression.js';
+import { decompressBlock, findZstdFrameSize } from './compression.js';
 import type { CpuStream } from './file.js';
 import type { FileHeader } from './header.js';
 
@@ -106,16 +106,16 @@ function* readUnsizedFrames(
   let pos = 4;
   let streamOffset = 0;
   while (pos + 8 < bytes.length && pos < stream.size) {
-    const frame = findZstdFrame(bytes, pos + 8);
-    const pages =
-      frame && tryDecompress(header.compression, bytes.subarray(pos + 8, pos + 8 + frame.frameSize), frame.contentSize);
+    const frameSize = findZstdFrameSize(bytes, pos + 8);
+    const frame = frameSize === null ? null : bytes.subarray(pos + 8, pos + 8 + frameSize);
+    const pages = frame && tryDecompress(header.compression, frame, 0);
     if (!frame || !pages) {
       onDamage('bytes of CPU data behind a damaged chunk', stream.offset + pos, stream.size - pos);
       return;
     }
     yield { bytes: pages, streamOffset };
-    streamOffset += frame.contentSize;
-    pos += 8 + frame.frameSize;
+    streamOffset += pages.length;
+    pos += 8 + frame.length;
   }
 }
 

@@ -1,13 +1,10 @@
 /** Compressed parts of a version 7 file, one block at a time. */
 import { inflateSync } from 'node:zlib';
 import { TraceError } from '../../base/errors.js';
-import { decompressZstd } from '../zstd.js';
+import { decompressZstd, decompressZstdParts } from '../zstd.js';
 
 /** Largest block that is believed, compressed or not, in bytes. kallsyms of a big kernel has some 15 MB. */
 const LARGEST_BLOCK = 128 * 1024 * 1024;
-
-/** Most bytes that one block of a zstd frame gives (RFC 8878, Block_Maximum_Size). */
-const ZSTD_BLOCK_BYTES = 128 * 1024;
 
 /**
  * One complete zlib stream or zstd frame. `expectedSize` 0 = not stated (big-endian files of trace-cmd before 3.3.2).
@@ -18,7 +15,19 @@ export function decompressBlock(compression: string, bytes: Uint8Array, expected
   if (compression === 'zlib') return inflate(bytes, expectedSize);
   if (compression !== 'zstd')
     throw new TraceError('corrupt', `block is compressed though the file states ${compression}`);
-  return decompressZstd(bytes, expectedSize || (findZstdFrame(bytes, 0)?.contentSize ?? 0));
+  return expectedSize === 0 ? decompressUnsized(bytes) : decompressZstd(bytes, expectedSize);
+}
+
+/** A zstd frame of which nobody tells the decompressed size. */
+function decompressUnsized(bytes: Uint8Array): Uint8Array {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for (const part of decompressZstdParts([bytes])) {
+    length += part.length;
+    if (length > LARGEST_BLOCK) throw new TraceError('corrupt', `block holds more than ${LARGEST_BLOCK} bytes`);
+    parts.push(part.slice());
+  }
+  return Buffer.concat(parts, length);
 }
 
 function inflate(bytes: Uint8Array, expectedSize: number): Uint8Array {
@@ -34,36 +43,22 @@ function inflate(bytes: Uint8Array, expectedSize: number): Uint8Array {
   return output;
 }
 
-/**
- * Size of the zstd frame at `start`, and of what it holds (from its header, RFC 8878 section 3.1.1), in bytes.
- * null where there is no whole frame with a stated content size.
- */
-export function findZstdFrame(bytes: Uint8Array, start: number): { frameSize: number; contentSize: number } | null {
+/** Size in bytes of the zstd frame at `start` (RFC 8878, section 3.1.1); null where there is no whole frame. */
+export function findZstdFrameSize(bytes: Uint8Array, start: number): number | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (start + 6 > bytes.length || view.getUint32(start, true) !== 0xfd2fb528) return null;
   const descriptor = bytes[start + 4]!;
-  const singleSegment = (descriptor & 0x20) !== 0;
+  const isSingleSegment = (descriptor & 0x20) !== 0;
   const dictionaryBytes = [0, 1, 2, 4][descriptor & 3]!;
-  const sizeBytes = [singleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6]!;
-  const sizeAt = start + 5 + (singleSegment ? 0 : 1) + dictionaryBytes;
-  let pos = sizeAt + sizeBytes;
-  if (sizeBytes === 0 || pos > bytes.length) return null;
-  const contentSize = readSize(view, sizeAt, sizeBytes);
-  for (let last = false; !last;) {
+  const contentSizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6]!;
+  let pos = start + 5 + (isSingleSegment ? 0 : 1) + dictionaryBytes + contentSizeBytes;
+  for (let isLast = false; !isLast;) {
     if (pos + 3 > bytes.length) return null;
     const header = bytes[pos]! | (bytes[pos + 1]! << 8) | (bytes[pos + 2]! << 16);
-    last = (header & 1) !== 0;
+    isLast = (header & 1) !== 0;
+    // A run-length block is one byte, whatever it stands for.
     pos += 3 + (((header >> 1) & 3) === 1 ? 1 : header >> 3);
   }
   if ((descriptor & 4) !== 0) pos += 4;
-  const blocks = Math.ceil((pos - start) / 4);
-  if (pos > bytes.length || contentSize > Math.min(LARGEST_BLOCK, blocks * ZSTD_BLOCK_BYTES)) return null;
-  return { frameSize: pos - start, contentSize };
-}
-
-function readSize(view: DataView, at: number, bytes: number): number {
-  if (bytes === 1) return view.getUint8(at);
-  // Two bytes hold the size less 256.
-  if (bytes === 2) return view.getUint16(at, true) + 256;
-  return bytes === 4 ? view.getUint32(at, true) : view.getUint32(at, true) + view.getUint32(at + 4, true) * 4294967296;
+  return pos > bytes.length ? null : pos - start;
 }

@@ -47,7 +47,10 @@ export interface CpuStat {
 export interface Options {
   dateNs: bigint;
   offsetNs: bigint;
+  /** The clock that was in use, where its option or what follows the CPU table names it. */
   traceClock: string | null;
+  /** Version 6: the clock's text follows the CPU table (the option itself is empty in old files). */
+  hasClockText: boolean;
   uname: string | null;
   version: string | null;
   cpuCount: number | null;
@@ -95,6 +98,7 @@ export function noOptions(): Options {
     dateNs: 0n,
     offsetNs: 0n,
     traceClock: null,
+    hasClockText: false,
     uname: null,
     version: null,
     cpuCount: null,
@@ -150,6 +154,7 @@ function readOption(id: number, body: ByteCursor, version: 6 | 7, into: Options)
       into.textBuffers.push({ offset: body.size(), name: body.zString(), clock: null, pageSize: null, cpus: [] });
       break;
     case OPTION.TRACECLOCK:
+      into.hasClockText = true;
       into.traceClock = chosenClock(textOf(body));
       break;
     case OPTION.UNAME:

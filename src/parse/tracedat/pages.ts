@@ -13,6 +13,7 @@ import type { SkipLog } from '../skips.js';
 import type { PageLayout } from '../tracing-data.js';
 import type { PageRun } from './chunks.js';
 import type { CpuClock } from './clock.js';
+import { findTrustedEnd, isSoundPage } from './page-check.js';
 
 const TYPE_LEN_MAX = 28;
 const TYPE_PADDING = 29;
@@ -56,7 +57,8 @@ export class PageWalker {
   private pos = 0;
   private end = 0;
   private page = 0;
-  private isClipped = false;
+  /** The open page is damaged behind `end`. */
+  private isDamaged = false;
   private tsLo = 0;
   private tsHi = 0;
   private pageTsHi = 0;
@@ -86,7 +88,10 @@ export class PageWalker {
   /** Walks on until a batch is full, which is given; null at the end of the run. */
   walk(): EventBatch | null {
     for (;;) {
-      if (this.pos >= this.end && !this.openPage()) return null;
+      if (this.pos >= this.end) {
+        if (this.isDamaged) this.leaveDamage();
+        if (!this.openPage()) return null;
+      }
       const batch = this.walkPage();
       if (batch) return batch;
     }
@@ -125,14 +130,34 @@ export class PageWalker {
       this.page = page;
       this.pos = page + layout.dataOffset;
       this.end = Math.min(this.pos + length, bytes.length);
-      this.isClipped = this.pos + length > bytes.length;
       if ((commit & MISSED_EVENTS) !== 0) this.openGap('page-header', this.missedCount(commit));
-      this.tsLo = this.view.getUint32(this.little ? page : page + 4, this.little);
-      this.tsHi = this.view.getUint32(this.little ? page + 4 : page, this.little);
-      this.pageTsHi = this.tsHi;
-      if (this.pos < this.end) return true;
+      this.readStamp(page);
+      const isClipped = this.pos + length > bytes.length;
+      if (!isClipped && !isSoundPage(this.view, this.pos, this.end, this.little)) this.trustUntilDamage();
+      if (this.pos < this.end || this.isDamaged) return true;
     }
     return false;
+  }
+
+  private readStamp(page: number): void {
+    this.tsLo = this.view.getUint32(this.little ? page : page + 4, this.little);
+    this.tsHi = this.view.getUint32(this.little ? page + 4 : page, this.little);
+    this.pageTsHi = this.tsHi;
+  }
+
+  /** Cuts the open page where its damage begins; leaveDamage counts it when the records before are read. */
+  private trustUntilDamage(): void {
+    const { view, little, nextPage } = this;
+    const { decoder } = this.opts;
+    const next = nextPage + 8 <= this.run.bytes.length ? view.getBigUint64(nextPage, little) : 0n;
+    const stamp = view.getBigUint64(this.page, little);
+    this.end = findTrustedEnd(
+      { view, start: this.pos, end: this.end, little },
+      stamp,
+      next >= stamp ? next : null,
+      (at) => decoder.knows(view, at),
+    );
+    this.isDamaged = true;
   }
 
   /** The count that stands behind the data; null where the kernel had no room for it or it is nonsense. */
@@ -160,15 +185,10 @@ export class PageWalker {
       let start = pos + 4;
       let length = type * 4;
       if (type > TYPE_LEN_MAX || type === 0) {
-        if (type === TYPE_PADDING && delta === 0) {
-          pos = end;
-          break;
-        }
+        if (type === TYPE_PADDING && delta === 0) break;
         const extra = pos + 8 <= end ? view.getUint32(start, little) : 0;
-        if (pos + 8 > end || (type < TYPE_TIME_EXTEND && (extra < 4 || extra > end - start))) {
-          pos = this.leavePage(pos);
-          break;
-        }
+        // Only in the cut-off last page of a file: others were checked when they were opened.
+        if (pos + 8 > end || (type < TYPE_TIME_EXTEND && (extra < 4 || extra > end - start))) break;
         if (type >= TYPE_TIME_EXTEND) {
           const lo = ((extra << 27) | delta) >>> 0;
           if (type === TYPE_TIME_EXTEND) {
@@ -190,10 +210,7 @@ export class PageWalker {
         if (type === TYPE_PADDING) length = -1;
         pos += 4 + ((extra + 3) & ~3);
       } else {
-        if (length > end - start) {
-          pos = this.leavePage(pos);
-          break;
-        }
+        if (length > end - start) break;
         pos = start + length;
       }
       tsLo += delta;
@@ -223,15 +240,16 @@ export class PageWalker {
     return full;
   }
 
-  /** An entry that cannot be: the rest of the page is left out and counted. Gives the page's end. */
-  private leavePage(pos: number): number {
+  /** The rest of a damaged page is left out and counted. */
+  private leaveDamage(): void {
     const { skips, cpu, pageSize } = this.opts;
-    const place = `cpu ${cpu} page ${Math.floor((this.run.streamOffset + this.page) / pageSize)}, byte ${pos - this.page}`;
-    if (!this.isClipped) {
-      skips.add('damaged page: an entry reaches beyond its end', place);
-      this.openGap('damage', null);
-    }
-    return this.end;
+    const page = Math.floor((this.run.streamOffset + this.page) / pageSize);
+    skips.add(
+      'damaged page: its entries are no records any more',
+      `cpu ${cpu} page ${page}, byte ${this.end - this.page}`,
+    );
+    this.openGap('damage', null);
+    this.isDamaged = false;
   }
 
   private closeGap(lo: number, hi: number): void {

@@ -88,7 +88,7 @@ function readCpuTable(body: Body): RawStream[] {
   }
   // For readers that know nothing of CPUCOUNT one pair of zeros follows: trace-output.c:tracecmd_write_cpu_data.
   if (cpus > body.cpus) cursor.skip(16);
-  if (options.traceClock !== null) readClock(body, Math.min(...streams.map((s) => s.offset).filter((o) => o > 0)));
+  if (options.hasClockText) readClock(body, Math.min(...streams.map((s) => s.offset).filter((o) => o > 0)));
   return streams.filter((stream) => stream.size > 0);
 }
 
