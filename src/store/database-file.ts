@@ -41,11 +41,11 @@ async function checkVersion(store: Store, path: string): Promise<void> {
     });
   }
   const [row] = await store.rows(`SELECT schema_version FROM imported.${VERSION_TABLE.name}`);
-  const version = row?.['schema_version'] ?? null;
+  const version = row?.['schema_version'] as number | undefined;
   if (version === SCHEMA_VERSION) return;
   throw new TraceError(
     'unsupported-version',
-    `${path}: its layout is version ${String(version)}, this gmemtrace reads version ${SCHEMA_VERSION}`,
+    `${path}: its layout is version ${version ?? 'none'}, this gmemtrace reads version ${SCHEMA_VERSION}`,
     { input: path, hint },
   );
 }
@@ -134,7 +134,7 @@ export async function exportParquet(store: Store, dir: string, host: string, tra
   try {
     await mkdir(partial, { recursive: true });
     for (const row of tables) {
-      const name = String(row['name']);
+      const name = row['name'] as string;
       const file = join(partial, `${name}.parquet`);
       await store.run(`COPY ${sqlName(name)} TO ${sqlText(file)} (FORMAT parquet, COMPRESSION zstd)`);
     }

@@ -31,7 +31,7 @@ export const INPUT_TABLES: readonly TableDef[] = [
     columns: [
       col('trace_id', 'UTINYINT NOT NULL', 'number of the input, from 1'),
       col('path', 'VARCHAR NOT NULL', 'as the user named it'),
-      col('sha256', 'VARCHAR', 'of the file as it lies on disk; NULL for standard input'),
+      col('sha256', 'VARCHAR', 'of the file as it lies on disk; NULL: standard input, or not computed'),
       col('format', 'VARCHAR NOT NULL', 'trace.dat, perf.data, ftrace-text, trace-cmd-report, perf-script or hyp-text'),
       col('version', 'VARCHAR NOT NULL', 'version and compression of the format'),
       col('kernel', 'VARCHAR', 'kernel release'),
