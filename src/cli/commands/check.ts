@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { Command } from 'commander';
 import { TraceError } from '../../base/errors.js';
+import { loadRules } from '../../replay/rules.js';
 import { judgeTrace, type CheckReport, type TraceResult } from '../../report/check/judge.js';
 import { parseCheckSpec, type CheckSpec, type TraceSpec } from '../../report/check/spec.js';
 import { renderCheckJson, renderCheckText } from '../../report/check/text.js';
@@ -12,7 +13,6 @@ import { readLatency } from '../../report/latency.js';
 import { readAnalysis } from '../../report/model.js';
 import type { Cli } from '../command.js';
 import { readRuleSettings, type RuleSettings } from '../config.js';
-import { knownRules } from '../judging.js';
 import { addExamples, addInputOptions, addOutputOptions, addRuleOptions } from '../options.js';
 import type { InputOptions, OutputOptions, RuleOptions } from '../options.js';
 import { emit, openTarget, reasonOf, type Target } from '../output.js';
@@ -51,9 +51,10 @@ export function buildCheck(cli: Cli): Command {
 
 async function check(cli: Cli, path: string, options: CheckOptions): Promise<void> {
   const settings = await readRuleSettings(options);
-  const rules = await knownRules(settings);
+  const rules = loadRules(settings.dirs);
   const parameters = new Map(rules.map((rule) => [rule.name, rule.params.map((param) => param.name)]));
   const spec = parseCheckSpec(path, await readSpec(path), { rules: parameters, suggest: didYouMean });
+  const judged = [...parameters.keys()].filter((rule) => isSelected(rule, settings));
   const traces = selectTraces(spec, options.filter);
   if (options.list) {
     const lines = traces.map(
@@ -66,15 +67,17 @@ async function check(cli: Cli, path: string, options: CheckOptions): Promise<voi
   try {
     const results: TraceResult[] = [];
     for (const trace of traces) {
-      results.push(
-        await checkTrace(cli, trace, { folder: dirname(path), options, settings, rules: [...parameters.keys()] }),
-      );
+      results.push(await checkTrace(cli, trace, { folder: dirname(path), options, settings, rules: judged }));
     }
     await report(cli, { spec: path, traces: results }, options, junit);
   } catch (error) {
     await junit?.abandon();
     throw error;
   }
+}
+
+function isSelected(rule: string, { select, ignore }: RuleSettings): boolean {
+  return (select.length === 0 || select.includes(rule)) && !ignore.includes(rule);
 }
 
 async function readSpec(path: string): Promise<string> {

@@ -1,0 +1,59 @@
+import { Command, Option } from 'commander';
+import { readAnalysis, SEVERITIES, type Analysis, type Severity } from '../../report/index.js';
+import type { BuildCommand } from '../command.js';
+import { readRuleSettings } from '../config.js';
+import {
+  addExamples,
+  addInputOptions,
+  addOutputOptions,
+  addRuleOptions,
+  parseCount,
+  type InputOptions,
+  type OutputOptions,
+  type RuleOptions,
+} from '../options.js';
+import { emit } from '../output.js';
+import { formatsOf, outputNamed, renderOptions } from '../rendering.js';
+
+interface AnalyzeOptions extends OutputOptions, InputOptions, RuleOptions {
+  readonly failOn?: Severity;
+  readonly evidence?: number;
+}
+
+/** Whether a finding is at or above the level. */
+function reaches(analysis: Analysis, level: Severity): boolean {
+  const limit = SEVERITIES.indexOf(level);
+  return analysis.findings.some((f) => f.verdict === 'fail' && SEVERITIES.indexOf(f.severity) <= limit);
+}
+
+/** `analyze`: the whole answer. Status 1 only where --fail-on is given and reached. */
+export const buildAnalyze: BuildCommand = (cli) => {
+  const command = new Command('analyze')
+    .summary('what happened: VMs, conversions, latency, faults, findings, and what could not be known')
+    .description('Says what the trace is, who is in it, what conversions did, and what is wrong, with evidence.')
+    .argument('<input...>', 'traces of one run, a folder saved by a capture, or one .duckdb');
+  addOutputOptions(command, formatsOf('analysis')).option(
+    '--evidence <n>',
+    'events to show for each finding (default: 3 in text, all in json)',
+    parseCount('--evidence'),
+  );
+  addInputOptions(command);
+  addRuleOptions(command).addOption(
+    new Option('--fail-on <severity>', 'exit with 1 when a finding is at least this bad').choices(SEVERITIES),
+  );
+  addExamples(command, [
+    ['analyze trace.dat', 'the report'],
+    ['analyze trace.dat --fail-on error --format markdown -o summary.md', 'for a CI job'],
+    ['analyze host.txt hyp.txt --clock-offset 1500000', 'two files of one run, the second 1.5 ms behind'],
+  ]);
+  return command.action(async (inputs: string[], options: AnalyzeOptions) => {
+    const { withSession } = await import('../session.js');
+    const rules = await readRuleSettings(options);
+    const output = outputNamed(options.format, 'analysis');
+    await emit(options.output, cli.io, async function* (target) {
+      const analysis = await withSession(cli, inputs, { ...options, until: rules }, readAnalysis);
+      yield* output(analysis, renderOptions(cli, target, options));
+      if (options.failOn !== undefined && reaches(analysis, options.failOn)) cli.status = 1;
+    });
+  });
+};

@@ -1,0 +1,129 @@
+import { existsSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { TraceError } from '../base/errors.js';
+import type { BuildCommand, Cli } from './command.js';
+import { buildAnalyze } from './commands/analyze.js';
+import { buildCheck } from './commands/check.js';
+import { buildConversions } from './commands/conversions.js';
+import { buildEvents } from './commands/events.js';
+import { buildImport } from './commands/import.js';
+import { buildLatency } from './commands/latency.js';
+import { buildRules } from './commands/rules.js';
+import { buildSql } from './commands/sql.js';
+import { buildState } from './commands/state.js';
+import { didYouMean } from './suggest.js';
+import { hasColor, painter } from './style.js';
+
+/** The verbs in the order of the help. A new one is a file in commands/ and a line here. */
+const COMMANDS: readonly BuildCommand[] = [
+  buildAnalyze,
+  buildConversions,
+  buildLatency,
+  buildState,
+  buildEvents,
+  buildCheck,
+  buildImport,
+  buildSql,
+  buildRules,
+];
+
+const EXIT_HELP = `
+Exit status:
+    0  fine
+    1  findings at or above --fail-on; a check whose spec is not met
+    2  wrong usage, specification or configuration
+    3  an input could not be read at all
+    4  an internal error: please report it
+  130  interrupted
+
+Examples:
+  $ gmemtrace analyze trace.dat
+      what the trace is, who is in it, conversions, findings with their evidence
+  $ gmemtrace latency trace.dat --by direction,size
+      how long conversions take, and where the time goes
+  $ gmemtrace analyze trace.dat hyp.trace.txt --format json --output result.json
+      a pKVM host and its hypervisor buffer on one time axis, for another program
+
+\`gmemtrace --help formats\` lists what can be read.
+`;
+
+function readVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { readonly version: string }).version;
+}
+
+/** The whole command tree, writing to the streams of `cli`; commander's exits come as exceptions. */
+export function buildProgram(cli: Cli): Command {
+  const { stdout, stderr, env } = cli.io;
+  const program = new Command('gmemtrace')
+    .description(
+      'Reads kernel traces of confidential VMs and tells why private/shared conversions were slow or failed.',
+    )
+    .usage('COMMAND INPUT... [options]')
+    .version(readVersion(), '-V, --version', 'print the version')
+    .helpOption(false)
+    .addOption(new Option('-h, --help [topic]', 'this help, or that of a topic: formats'))
+    .addHelpText('after', EXIT_HELP)
+    .argument('[command]')
+    .argument('[input...]')
+    .allowUnknownOption()
+    .action(async (word: string | undefined, _inputs: string[], options: { readonly help?: string | true }) => {
+      await withoutCommand(program, cli, { word, help: options.help });
+    });
+  for (const build of COMMANDS) program.addCommand(build(cli));
+  configure(program, cli);
+  for (const command of program.commands) configure(command, cli);
+  function configure(command: Command, _cli: Cli): void {
+    const paint = painter(hasColor(stdout, env, true));
+    command
+      .exitOverride()
+      .configureOutput({
+        writeOut: (text) => void stdout.write(text),
+        writeErr: (text) => void stderr.write(text),
+        getOutHelpWidth: () => Math.min(stdout.columns ?? 80, 100),
+        getErrHelpWidth: () => Math.min(stderr.columns ?? 80, 100),
+      })
+      .configureHelp({ styleTitle: (text) => paint('strong', text), visibleArguments: hideProgramArguments })
+      .showHelpAfterError('(add --help for what there is)');
+  }
+  return program;
+}
+
+/** The words that the program itself takes only to say what is wrong with them stay out of its help. */
+function hideProgramArguments(
+  command: Command,
+): Command['registeredArguments'] extends readonly (infer A)[] ? A[] : never {
+  return command.parent === null ? [] : [...command.registeredArguments];
+}
+
+interface Words {
+  readonly word: string | undefined;
+  readonly help: string | true | undefined;
+}
+
+/** Everything that names no command: help, a topic, a file where a verb belongs, a typing error. */
+async function withoutCommand(program: Command, cli: Cli, { word, help }: Words): Promise<void> {
+  if (help === 'formats') return void cli.io.stdout.write(await formatsHelp());
+  if (help !== undefined) {
+    const topic = help === true ? undefined : program.commands.find((c) => c.name() === help);
+    return (topic ?? program).help();
+  }
+  if (word === undefined) return program.help({ error: true });
+  const names = program.commands.map((c) => c.name());
+  if (existsSync(word) || word === '-') {
+    throw new TraceError('usage', `${word}: a command comes first`, { hint: `gmemtrace analyze ${word}` });
+  }
+  throw new TraceError('usage', `unknown command "${word}"`, { hint: didYouMean(word, names) });
+}
+
+async function formatsHelp(): Promise<string> {
+  const { FORMATS } = await import('../parse/index.js');
+  const width = Math.max(...FORMATS.map((f) => f.name.length));
+  const lines = FORMATS.map((f) => `  ${f.name.padEnd(width)}  ${f.description}`);
+  return (
+    `What can be read (told by content, never by name):\n${lines.join('\n')}\n` +
+    '  .duckdb files made by `gmemtrace import`\n' +
+    'Each may be compressed by gzip or zstd; texts may come on standard input (-).\n'
+  );
+}
