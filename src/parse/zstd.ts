@@ -18,6 +18,9 @@ const TRUSTED_BLOCK = 4 * 1024 * 1024;
 /** One input part at a time is copied into the decoder; larger ones are cut to this many bytes. */
 const PART_BYTES = 1024 * 1024;
 
+/** Room for output that the decoder has (ZSTD_DStreamOutSize); a piece of this size may have left some behind. */
+const PIECE_BYTES = 128 * 1024;
+
 /** A sound stream gave at most one empty piece in a row (skippable frames: two); a stuck decoder gives nothing else. */
 const STUCK_AFTER = 8;
 
@@ -71,8 +74,8 @@ function decodeLarge(bytes: Uint8Array, expectedSize: number): Uint8Array {
  * TraceError('corrupt') where the data is damaged; what came before is good.
  */
 export function* decompressZstdParts(parts: Iterable<Uint8Array>): Generator<Uint8Array, boolean> {
-  const feed: Feed = { consumed: 0, parts: 0 };
-  const pieces = makePieces(cutParts(parts, feed), feed);
+  const feed = newFeed();
+  const pieces = makePieces(parts, feed);
   for (;;) {
     const next = pieces();
     if (typeof next === 'boolean') return next;
@@ -97,7 +100,7 @@ export interface ZstdStream {
  */
 export function makeZstdStream(): ZstdStream {
   let waiting: Uint8Array | null = null;
-  const feed: Feed = { consumed: 0, parts: 0 };
+  const feed = newFeed();
   function* takeWaiting(): Generator<Uint8Array, void> {
     while (waiting) {
       const part = waiting;
@@ -105,7 +108,7 @@ export function makeZstdStream(): ZstdStream {
       yield part;
     }
   }
-  const pieces = makePieces(cutParts(takeWaiting(), feed), feed);
+  const pieces = makePieces(takeWaiting(), feed);
 
   return {
     *push(part) {
@@ -123,13 +126,32 @@ export function makeZstdStream(): ZstdStream {
   };
 }
 
-/** How much of the input the decoder has taken. */
+/** How far the decoder is. */
 interface Feed {
+  /** Bytes and parts that it has taken. */
   consumed: number;
   parts: number;
+  /** Length of its last piece. */
+  lastPiece: number;
+  /** Whether the input has ended, and the bytes that came after that. */
+  ended: boolean;
+  afterEnd: number;
 }
 
-function* cutParts(parts: Iterable<Uint8Array>, feed: Feed): Generator<Uint8Array, void> {
+function newFeed(): Feed {
+  return { consumed: 0, parts: 0, lastPiece: 0, ended: false, afterEnd: 0 };
+}
+
+/** An empty frame: its first byte, which may as well begin a block, and the others. */
+const EMPTY_FRAME_START = Uint8Array.of(0x28);
+const EMPTY_FRAME_REST = Uint8Array.of(0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00);
+
+/**
+ * The parts, none larger than the decoder takes at once. Where a frame is not ended, the decoder keeps output for which
+ * its last piece had no room until there is more input: one byte more makes it give it. If nothing comes, the others
+ * tell whether the stream was at the end of a frame.
+ */
+function* feedParts(parts: Iterable<Uint8Array>, feed: Feed): Generator<Uint8Array, void> {
   for (const part of parts) {
     for (let at = 0; at < part.length; at += PART_BYTES) {
       const piece = part.subarray(at, at + PART_BYTES);
@@ -138,11 +160,15 @@ function* cutParts(parts: Iterable<Uint8Array>, feed: Feed): Generator<Uint8Arra
       yield piece;
     }
   }
+  feed.ended = true;
+  if (feed.lastPiece < PIECE_BYTES) return;
+  yield EMPTY_FRAME_START;
+  if (feed.afterEnd === 0) yield EMPTY_FRAME_REST;
 }
 
 /** Gives the next piece at each call; at the end whether the last frame was complete. */
 function makePieces(parts: Iterable<Uint8Array>, feed: Feed): () => Uint8Array | boolean {
-  const pieces = decoder.decodeStreaming(parts);
+  const pieces = decoder.decodeStreaming(feedParts(parts, feed));
   let empty = 0;
   let part = 0;
   return () => {
@@ -150,10 +176,15 @@ function makePieces(parts: Iterable<Uint8Array>, feed: Feed): () => Uint8Array |
       const next = nextPiece(pieces, feed);
       if (next === null) return false;
       if (next.done === true) return true;
-      if (next.value.length > 0 || part !== feed.parts) empty = 0;
+      const { length } = next.value;
+      feed.lastPiece = length;
+      if (feed.ended) feed.afterEnd += length;
+      if (length > 0 || part !== feed.parts) empty = 0;
       part = feed.parts;
-      if (next.value.length > 0) return next.value;
-      if (++empty >= STUCK_AFTER) throw damaged(feed);
+      if (length > 0) return next.value;
+      if (++empty < STUCK_AFTER) continue;
+      if (feed.ended) return false;
+      throw damaged(feed);
     }
   };
 }
