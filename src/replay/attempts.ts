@@ -24,13 +24,7 @@ export function mechanismOf(cmd: number): Mechanism | null {
   return null;
 }
 
-function open(
-  thread: Thread,
-  ev: MemoryEvent,
-  mechanism: Mechanism,
-  endsBy: Attempt['endsBy'],
-  fd: number,
-): Attempt {
+function open(thread: Thread, ev: MemoryEvent, mechanism: Mechanism, endsBy: Attempt['endsBy'], fd: number): Attempt {
   const attempt: Attempt = {
     tid: thread.tid,
     startNs: ev.ts,

@@ -28,9 +28,18 @@ function addPending(replay: Replay, thread: Thread, inode: number, certainty: Ce
   const bind = thread.pendingBind;
   thread.pendingBind = null;
   if (!bind || !(bind.size > 0)) return;
-  const vm = stateOf(replay, replay.identity.vmOfKey(bind.vmKey, bind.ts));
+  const vm = stateOf(replay, replay.identity.vmOfKey(bind.vmKey, bind.ts)) ?? thread.vm;
+  // The commit tells again what the preparation told, and the inode with it.
+  const same = replay.bindings.findLast(
+    (b) =>
+      b.vm === vm && b.gpa === bind.gpa && b.size === bind.size && b.offset === bind.offset && Number.isNaN(b.toTs),
+  );
+  if (same) {
+    if (!Number.isNaN(inode)) same.inode = inode;
+    return;
+  }
   replay.bindings.push({
-    vm: vm ?? thread.vm,
+    vm,
     inode,
     fd: bind.fd,
     slot: bind.slot,
@@ -88,7 +97,8 @@ function addPair(replay: Replay, vm: VmState | null, gpa: number, inode: number,
     return;
   }
   const covered = replay.bindings.some(
-    (b) => b.vm === vm && b.inode === inode && page >= b.gpa && page < b.gpa + b.size && page - b.gpa === offset - b.offset,
+    (b) =>
+      b.vm === vm && b.inode === inode && page >= b.gpa && page < b.gpa + b.size && page - b.gpa === offset - b.offset,
   );
   if (covered) return;
   replay.bindings.push({

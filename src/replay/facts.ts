@@ -165,7 +165,7 @@ export function makeFactCollector(kinds: number): FactCollector {
     facts.seen[ev.kind]!++;
     facts.lastTs = ev.ts;
     const kind = ev.kind;
-    if (kind === KIND.page_ref || kind === KIND.switch_in || kind >= KIND.hyp_enter && kind <= KIND.hyp_vm) return;
+    if (kind === KIND.page_ref || kind === KIND.switch_in || (kind >= KIND.hyp_enter && kind <= KIND.hyp_vm)) return;
     const thread = threadOf(facts, ev);
     thread.lastTs = ev.ts;
     if (!Number.isNaN(ev.vmKey)) noteKey(thread, ev);

@@ -111,7 +111,15 @@ function buildDescriptors(draft: Draft, facts: Facts, processOf: (tid: number) =
 
 type PidOf = (tid: number) => number | null;
 
-function assign(draft: Draft, thread: ThreadFacts, ts: number, vm: VmIdentity, vcpu: number, how: string, c: Certainty) {
+function assign(
+  draft: Draft,
+  thread: ThreadFacts,
+  ts: number,
+  vm: VmIdentity,
+  vcpu: number,
+  how: string,
+  c: Certainty,
+) {
   draft.threads.set(thread.tid, [...(draft.threads.get(thread.tid) ?? []), { ts, vm, vcpu }]);
   if (!Number.isNaN(vcpu) && !vm.vcpus.has(vcpu)) vm.vcpus.set(vcpu, { tid: thread.tid, how, certainty: c });
 }
@@ -176,7 +184,9 @@ function settleHandles(draft: Draft, facts: Facts, processOf: (tid: number) => n
     const process = processOf(record.tid);
     let vm =
       latest(draft.threads.get(record.tid), record.ts)?.vm ??
-      draft.vms.find((v) => v.process === process && Number.isNaN(v.handle) && v.fromTs <= record.ts && !(v.endTs < record.ts));
+      draft.vms.find(
+        (v) => v.process === process && Number.isNaN(v.handle) && v.fromTs <= record.ts && !(v.endTs < record.ts),
+      );
     vm ??= newVm(draft, process, pidOf(record.tid), record.ts, 'pkvm_create_hyp_vm', 'observed');
     vm.handle = record.handle;
     vm.isProtected = Number.isNaN(record.isProtected) ? null : record.isProtected === 1;
@@ -190,7 +200,8 @@ function assignByKeys(draft: Draft, facts: Facts): void {
     const thread = facts.threads.get(sighting.tid)!;
     if (draft.threads.has(sighting.tid) || !thread.runsGuest) continue;
     const vm = latest(draft.keys.get(sighting.key), sighting.ts)?.vm;
-    if (vm) assign(draft, thread, thread.firstTs, vm, mainVcpu(thread), 'struct kvm in a probe on its thread', 'observed');
+    if (vm)
+      assign(draft, thread, thread.firstTs, vm, mainVcpu(thread), 'struct kvm in a probe on its thread', 'observed');
   }
 }
 
@@ -228,7 +239,8 @@ function isReal(vm: VmIdentity, draft: Draft): boolean {
 /** Settles who is who. `tasks` maps thread to process and name as far as the trace tells. */
 export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
   const processOf = settleProcesses(facts, tasks);
-  const pidOf: PidOf = (tid) => tasks.tgidOf(tid) ?? (Number.isNaN(facts.threads.get(tid)?.pid ?? NaN) ? null : facts.threads.get(tid)!.pid);
+  const pidOf: PidOf = (tid) =>
+    tasks.tgidOf(tid) ?? (Number.isNaN(facts.threads.get(tid)?.pid ?? NaN) ? null : facts.threads.get(tid)!.pid);
   const processPid: PidOf = (tid) => pidOf(tid) ?? (facts.threads.has(processOf(tid)) ? processOf(tid) : null);
   const draft: Draft = { vms: [], fds: new Map(), keys: new Map(), threads: new Map() };
   buildDescriptors(draft, facts, processOf, processPid);
@@ -241,9 +253,20 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
   vms.forEach((vm, index) => Object.assign(vm, { id: index + 1 }));
   const real = new Set(vms);
   const handleOf = (handle: number, ts: number): VmIdentity | null => {
-    const record = facts.handles.findLast((h) => h.handle === handle && h.ts <= ts) ?? facts.handles.find((h) => h.handle === handle);
+    const record =
+      facts.handles.findLast((h) => h.handle === handle && h.ts <= ts) ??
+      facts.handles.find((h) => h.handle === handle);
     if (!record) return null;
-    return vms.find((vm) => vm.handle === handle && (vm.endTs === record.endTs || Number.isNaN(record.endTs)) && latest(draft.keys.get(record.key), record.ts)?.vm === vm) ?? vms.find((vm) => vm.handle === handle) ?? null;
+    return (
+      vms.find(
+        (vm) =>
+          vm.handle === handle &&
+          (vm.endTs === record.endTs || Number.isNaN(record.endTs)) &&
+          latest(draft.keys.get(record.key), record.ts)?.vm === vm,
+      ) ??
+      vms.find((vm) => vm.handle === handle) ??
+      null
+    );
   };
   return {
     vms,

@@ -7,7 +7,7 @@
 /** Called with each part of a range whose state ends: what it was and since when. */
 export type OnClose = (first: number, count: number, state: number, sinceNs: number) => void;
 
-const BUCKET = 512;
+const BUCKET = 128;
 
 interface Bucket {
   /** Sorted, disjoint runs. */
@@ -18,11 +18,12 @@ interface Bucket {
 }
 
 export interface IntervalMap {
-  buckets: Bucket[];
+  readonly buckets: Bucket[];
+  readonly scratch: Scratch;
 }
 
 export function makeIntervalMap(): IntervalMap {
-  return { buckets: [] };
+  return { buckets: [], scratch: { length: 0, first: [], end: [], state: [], since: [] } };
 }
 
 /** Index of the first bucket whose last run ends after `page`. */
@@ -71,31 +72,89 @@ export function forEachOfAll(map: IntervalMap, visit: OnClose): void {
       visit(bucket.first[r]!, bucket.end[r]! - bucket.first[r]!, bucket.state[r]!, bucket.since[r]!);
 }
 
-interface Run {
-  first: number;
-  end: number;
-  state: number;
-  since: number;
+/** Replacement runs of one change, reused from change to change: `length` of them are filled. */
+interface Scratch {
+  length: number;
+  readonly first: number[];
+  readonly end: number[];
+  readonly state: number[];
+  readonly since: number[];
 }
 
-function replaceRuns(map: IntervalMap, bucketFrom: number, bucketTo: number, runs: readonly Run[]): void {
-  const made: Bucket[] = [];
-  for (let at = 0; at < runs.length; at += BUCKET) {
-    const part = runs.slice(at, at + BUCKET);
-    made.push({
-      first: part.map((r) => r.first),
-      end: part.map((r) => r.end),
-      state: part.map((r) => r.state),
-      since: part.map((r) => r.since),
-    });
+function push(out: Scratch, first: number, end: number, state: number, since: number): void {
+  const last = out.length - 1;
+  if (last >= 0 && out.end[last] === first && out.state[last] === state && out.since[last] === since) {
+    out.end[last] = end;
+    return;
   }
-  map.buckets.splice(bucketFrom, bucketTo - bucketFrom, ...made);
+  out.first[out.length] = first;
+  out.end[out.length] = end;
+  out.state[out.length] = state;
+  out.since[out.length] = since;
+  out.length++;
 }
 
-function appendRun(runs: Run[], run: Run): void {
-  const last = runs[runs.length - 1];
-  if (last && last.end === run.first && last.state === run.state && last.since === run.since) last.end = run.end;
-  else runs.push(run);
+/** Puts the scratch runs in the place of runs [from, to) of a bucket. */
+function replace(bucket: Bucket, from: number, to: number, out: Scratch): void {
+  if (out.length === to - from) {
+    for (let k = 0; k < out.length; k++) {
+      bucket.first[from + k] = out.first[k]!;
+      bucket.end[from + k] = out.end[k]!;
+      bucket.state[from + k] = out.state[k]!;
+      bucket.since[from + k] = out.since[k]!;
+    }
+    return;
+  }
+  const count = to - from;
+  bucket.first.splice(from, count, ...out.first.slice(0, out.length));
+  bucket.end.splice(from, count, ...out.end.slice(0, out.length));
+  bucket.state.splice(from, count, ...out.state.slice(0, out.length));
+  bucket.since.splice(from, count, ...out.since.slice(0, out.length));
+}
+
+function splitBucket(map: IntervalMap, at: number): void {
+  const bucket = map.buckets[at]!;
+  if (bucket.first.length <= BUCKET) return;
+  const half = bucket.first.length >> 1;
+  map.buckets.splice(at + 1, 0, {
+    first: bucket.first.splice(half),
+    end: bucket.end.splice(half),
+    state: bucket.state.splice(half),
+    since: bucket.since.splice(half),
+  });
+}
+
+/** One change inside one bucket: [first, end) overlaps no run of another. */
+function changeBucket(
+  bucket: Bucket,
+  first: number,
+  end: number,
+  change: (state: number) => number,
+  nowNs: number,
+  onClose: OnClose,
+  out: Scratch,
+): void {
+  const from = findRun(bucket, first);
+  let to = from;
+  out.length = 0;
+  let covered = first;
+  for (; to < bucket.first.length && bucket.first[to]! < end; to++) {
+    const runFirst = bucket.first[to]!;
+    const runEnd = bucket.end[to]!;
+    const state = bucket.state[to]!;
+    const since = bucket.since[to]!;
+    const start = Math.max(runFirst, first);
+    const stop = Math.min(runEnd, end);
+    if (runFirst < first) push(out, runFirst, first, state, since);
+    if (covered < start) push(out, covered, start, change(0), nowNs);
+    const next = change(state);
+    if (next !== state && state !== 0) onClose(start, stop - start, state, since);
+    push(out, start, stop, next, next === state ? since : nowNs);
+    if (runEnd > end) push(out, end, runEnd, state, since);
+    covered = stop;
+  }
+  if (covered < end) push(out, covered, end, change(0), nowNs);
+  replace(bucket, from, to, out);
 }
 
 /**
@@ -112,43 +171,18 @@ export function changeRange(
 ): void {
   if (!(count > 0)) return;
   const end = first + count;
-  // One bucket to the left, so that equal neighbours merge over a bucket's border.
-  const bucketFrom = Math.max(0, findBucket(map, first) - 1);
-  let bucketTo = bucketFrom;
-  while (bucketTo < map.buckets.length && map.buckets[bucketTo]!.first[0]! < end) bucketTo++;
-  const runs: Run[] = [];
-  let covered = first;
-  const fill = (upTo: number): void => {
-    if (covered >= upTo) return;
-    appendRun(runs, { first: covered, end: upTo, state: change(0), since: nowNs });
-    covered = upTo;
-  };
-  for (let b = bucketFrom; b < bucketTo; b++) {
-    const bucket = map.buckets[b]!;
-    for (let r = 0; r < bucket.first.length; r++) {
-      const old: Run = { first: bucket.first[r]!, end: bucket.end[r]!, state: bucket.state[r]!, since: bucket.since[r]! };
-      if (old.end <= first) {
-        appendRun(runs, old);
-        continue;
-      }
-      if (old.first >= end) {
-        fill(end);
-        appendRun(runs, old);
-        continue;
-      }
-      if (old.first < first) appendRun(runs, { ...old, end: first });
-      const from = Math.max(old.first, first);
-      const to = Math.min(old.end, end);
-      fill(from);
-      const state = change(old.state);
-      if (state !== old.state && old.state !== 0) onClose(from, to - from, old.state, old.since);
-      appendRun(runs, { first: from, end: to, state, since: state === old.state ? old.since : nowNs });
-      covered = to;
-      if (old.end > end) appendRun(runs, { ...old, first: end });
+  for (let cursor = first; cursor < end;) {
+    let b = Math.min(findBucket(map, cursor), map.buckets.length - 1);
+    if (b < 0) {
+      map.buckets.push({ first: [], end: [], state: [], since: [] });
+      b = 0;
     }
+    const border = b + 1 < map.buckets.length ? map.buckets[b + 1]!.first[0]! : Infinity;
+    const stop = Math.min(end, border);
+    changeBucket(map.buckets[b]!, cursor, stop, change, nowNs, onClose, map.scratch);
+    splitBucket(map, b);
+    cursor = stop;
   }
-  fill(end);
-  replaceRuns(map, bucketFrom, bucketTo, runs);
 }
 
 /** State of one page, 0 where nothing is known. */

@@ -75,7 +75,17 @@ export type Kind = (typeof KINDS)[number];
 export const KIND = Object.fromEntries(KINDS.map((name, code) => [name, code])) as Readonly<Record<Kind, number>>;
 
 /** Columns that a SELECT of the vocabulary may fill beside kind, trace_id, ts_ns, cpu, tid and seq; else NULL. */
-export const PAYLOAD_COLUMNS = ['vm_key', 'vcpu', 'inode', 'fd', 'address', 'size', 'value', 'extra', 'result'] as const;
+export const PAYLOAD_COLUMNS = [
+  'vm_key',
+  'vcpu',
+  'inode',
+  'fd',
+  'address',
+  'size',
+  'value',
+  'extra',
+  'result',
+] as const;
 
 /** Name of the DuckDB macro that masks a kernel pointer to 48 bits, which a float64 holds exactly. */
 export const POINTER_MASK = 281_474_976_710_655;

@@ -14,14 +14,7 @@ import {
   openIoctlAttempt,
 } from './attempts.js';
 import { withAllocation } from './axes.js';
-import {
-  noteBind,
-  noteBindDone,
-  noteBindResult,
-  noteFolio,
-  noteRequestedFrame,
-  noteUnbind,
-} from './bindings.js';
+import { noteBind, noteBindDone, noteBindResult, noteFolio, noteRequestedFrame, noteUnbind } from './bindings.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { noteUserExit } from './exits.js';
 import { KVM_RUN } from './facts.js';

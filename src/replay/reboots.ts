@@ -24,7 +24,15 @@ function countShared(vm: VmState): number {
 function sharedPages(vm: VmState): IntervalMap {
   const carried = makeIntervalMap();
   forEachOfAll(vm.map, (first, count, state) => {
-    if ((state & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED) changeRange(carried, first, count, () => 1, 0, () => undefined);
+    if ((state & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED)
+      changeRange(
+        carried,
+        first,
+        count,
+        () => 1,
+        0,
+        () => undefined,
+      );
   });
   return carried;
 }
@@ -152,7 +160,15 @@ function moveToEpoch(replay: Replay, vm: VmState, since: number): void {
     if (fault.vm !== vm) continue;
     const stale = fault.wanted !== 'shared' && !Number.isNaN(fault.gpa) && isCarried(vm, fault.gpa);
     Object.assign(fault, { epoch: vm.epoch, cause: stale ? 'stale-after-reboot' : fault.cause });
-    if (stale) changeRange(vm.carried, fault.gpa / PAGE_SIZE, 1, () => 0, fault.ts, () => undefined);
+    if (stale)
+      changeRange(
+        vm.carried,
+        fault.gpa / PAGE_SIZE,
+        1,
+        () => 0,
+        fault.ts,
+        () => undefined,
+      );
   }
 }
 

@@ -135,7 +135,8 @@ function together(a: number, b: number): boolean {
 
 export function groupReferences(references: readonly Reference[]): ReferenceRun[] {
   const sorted = [...references].sort(
-    (a, b) => a.inode - b.inode || a.tid - b.tid || a.how.localeCompare(b.how) || a.offset - b.offset || a.takenNs - b.takenNs,
+    (a, b) =>
+      a.inode - b.inode || a.tid - b.tid || a.how.localeCompare(b.how) || a.offset - b.offset || a.takenNs - b.takenNs,
   );
   const runs: Reference[][] = [];
   for (const ref of sorted) {

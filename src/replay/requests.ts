@@ -143,7 +143,14 @@ function applyFlip(replay: Replay, attempt: Attempt): void {
   const certainty = certaintyOfAttempt(attempt);
   const at = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
   setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => withAttribute(state, direction, certainty));
-  changeRange(attempt.vm.carried, attempt.gpa / PAGE_SIZE, attempt.size / PAGE_SIZE, () => 0, at, () => undefined);
+  changeRange(
+    attempt.vm.carried,
+    attempt.gpa / PAGE_SIZE,
+    attempt.size / PAGE_SIZE,
+    () => 0,
+    at,
+    () => undefined,
+  );
 }
 
 /** Finds whom a finished attempt belongs to, and applies it to the state. */

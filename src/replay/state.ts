@@ -215,7 +215,15 @@ export interface Thread {
   folio: { inode: number; offset: number; ts: number } | null;
   pfnGpa: { gpa: number; ts: number } | null;
   added: { inode: number; dev: number; offset: number; pfn: number } | null;
-  pendingBind: { vmKey: number; slot: number; gpa: number; size: number; fd: number; offset: number; ts: number } | null;
+  pendingBind: {
+    vmKey: number;
+    slot: number;
+    gpa: number;
+    size: number;
+    fd: number;
+    offset: number;
+    ts: number;
+  } | null;
 }
 
 /** What this recording can show: absence counts only of what was recorded. */

@@ -30,8 +30,18 @@ const FIGURES: readonly Figure[] = [
     record: '-e page_ref (filtered by the mapping of the guest_memfd; needs CONFIG_DEBUG_PAGE_REF)',
   },
   {
+    what: 'dma',
+    sources: ['event iommu.map'],
+    missing: 'no iommu events',
+    record: '-e iommu:map -e iommu:unmap',
+  },
+  {
     what: 'attempts',
-    sources: ['event syscalls.sys_exit_ioctl', 'retprobe __kvm_gmem_set_attributes', 'retprobe kvm_vm_set_mem_attributes'],
+    sources: [
+      'event syscalls.sys_exit_ioctl',
+      'retprobe __kvm_gmem_set_attributes',
+      'retprobe kvm_vm_set_mem_attributes',
+    ],
     missing: 'no results of ioctls',
     record: '-e syscalls:sys_enter_ioctl -e syscalls:sys_exit_ioctl',
   },

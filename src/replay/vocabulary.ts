@@ -112,8 +112,9 @@ function buildStatement(text: string, file: string, tables: readonly EventTable[
   const selectList = text.slice(0, place.index);
   const given = new Set([...selectList.matchAll(/\bAS\s+(\w+)/gi)].map((m) => m[1]!));
   const inner = text
-    .replace(/^SELECT\s+'\w+'\s+AS\s+kind\s*,?/i, (head) =>
-      `SELECT trace_id, ts_ns, cpu, tid AS own_tid, seq${head.trimEnd().endsWith(',') ? ', ' : ' '}`,
+    .replace(
+      /^SELECT\s+'\w+'\s+AS\s+kind\s*,?/i,
+      (head) => `SELECT trace_id, ts_ns, cpu, tid AS own_tid, seq${head.trimEnd().endsWith(',') ? ', ' : ' '}`,
     )
     .replace(PLACEHOLDER, `(${from})`);
   const tid = given.has('tid') ? 'CAST(tid AS INTEGER)' : 'own_tid';

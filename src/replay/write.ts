@@ -37,7 +37,10 @@ export interface Tables extends Results {
 
 /** Opens a table, lets `fill` add its rows, closes it. */
 export function writeTable(store: Store, name: string, fill: (writer: RowWriter) => void): void {
-  const writer = openRowWriter(store, RESULT_TABLES.find((t) => t.name === name)!);
+  const writer = openRowWriter(
+    store,
+    RESULT_TABLES.find((t) => t.name === name)!,
+  );
   fill(writer);
   writer.close();
 }
@@ -309,8 +312,7 @@ function writeReboots({ store, replay, facts, ns }: Tables): void {
 /** Fills every result table of the replay. */
 export async function writeResults(store: Store, results: Results): Promise<void> {
   const locator = settle(results.replay);
-  const ns = (t: number): bigint | null =>
-    Number.isFinite(t) ? results.baseNs + BigInt(Math.round(t)) : null;
+  const ns = (t: number): bigint | null => (Number.isFinite(t) ? results.baseNs + BigInt(Math.round(t)) : null);
   const tables: Tables = { ...results, store, locator, gmems: collectGmems(results), ns };
   writeVms(tables);
   writeGmems(tables);
