@@ -4,7 +4,11 @@
 export class Writer {
   private readonly bytes: number[] = [];
 
-  constructor(readonly little: boolean) {}
+  readonly little: boolean;
+
+  constructor(little: boolean) {
+    this.little = little;
+  }
 
   get length(): number {
     return this.bytes.length;
