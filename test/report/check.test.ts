@@ -249,7 +249,7 @@ describe('judging', () => {
     ['allow_findings: [conversion-stall]', 2],
     ['allow_findings: [{ rule: conversion-stall, vm: vm1 }]', 2],
     ['findings: [{ rule: conversion-stall, vm: 1, severity: error }]', 1],
-  ] as const)('%s with %i findings is as expected', (expected, count, status = 'ok') => {
+  ] as const)('%s with %i findings is as expected', (expected, count, status: string = 'ok') => {
     const findings = Array.from({ length: count }, () => finding({}));
     const cases = judge(`    expect: { ${expected} }`, analysis({ findings }));
     expect(cases.find((one) => one.name === 'rule conversion-stall')!.status).toBe(status);

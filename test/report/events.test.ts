@@ -57,7 +57,7 @@ beforeAll(async () => {
     INSERT INTO ev_syscalls_sys_enter_openat VALUES (1, 1000000499, 1, 97, 8, 0, 257, -100, 157208288, 9);
     CREATE TABLE ev_syscalls_sys_exit_openat (${COMMON}, __syscall_nr INTEGER, ret BIGINT);
     INSERT INTO ev_syscalls_sys_exit_openat VALUES (1, 1500000000, 1, 97, 16, 0, 257, -2);
-    CREATE TABLE ev_gmem_create (${COMMON}, __probe_ip UBIGINT, pid INTEGER, flags_1 UBIGINT);
+    CREATE TABLE ev_gmem_create (${COMMON}, __probe_ip UBIGINT, pid INTEGER, flags_ UBIGINT);
     INSERT INTO ev_gmem_create VALUES (1, 1600000000, 1, 97, 24, 0, 18446744071579054755, 97, 3);
     CREATE TABLE ev_gmem_create_ret (${COMMON}, __probe_func UBIGINT, __probe_ret_ip UBIGINT, fd INTEGER);
     INSERT INTO ev_gmem_create_ret VALUES (1, 1700000000, 1, 0, 32, 0, 18446744071579054755, 18446744071579030132, 6);

@@ -1,5 +1,6 @@
 /** The tracepoints of a database and how each prints its events. */
-import type { ColumnType, FieldSpec } from '../../parse/model.js';
+import type { ColumnType, EventSchema, FieldSpec } from '../../parse/model.js';
+import { fieldColumnNames } from '../../store/event-columns.js';
 import { sqlName, type Store, type Value } from '../../store/db.js';
 import { num, text, textOrNull, type Row } from '../rows.js';
 
@@ -20,9 +21,6 @@ export interface EventType {
   readonly columns: readonly string[];
 }
 
-/** ts_ns, cpu, tid, seq and flags, which every event table has beside trace_id. */
-export const COMMON_COLUMNS = ['trace_id', 'ts_ns', 'cpu', 'tid', 'seq', 'flags'] as const;
-
 /** All tracepoints with at least one event, by trace, system and name. */
 export async function readEventTypes(store: Store): Promise<readonly EventType[]> {
   const rows = await store.rows('SELECT * FROM event_type WHERE rows > 0 ORDER BY trace_id, system, name, table_name');
@@ -30,43 +28,55 @@ export async function readEventTypes(store: Store): Promise<readonly EventType[]
     SELECT table_name, list(column_name ORDER BY column_index) AS names FROM duckdb_columns()
     WHERE starts_with(table_name, 'ev_') GROUP BY table_name ORDER BY table_name`);
   const byTable = new Map(columns.map((row) => [text(row, 'table_name'), strings(row['names'])]));
-  const types: EventType[] = [];
+  const types = new Map<string, EventType>();
   for (const row of rows) {
-    const tableName = text(row, 'table_name');
-    const names = byTable.get(tableName);
+    const names = byTable.get(text(row, 'table_name'));
     if (!names) continue;
-    const fields = readFields(row['fields']);
-    types.push({
-      traceId: num(row, 'trace_id'),
-      system: text(row, 'system'),
-      name: text(row, 'name'),
-      tableName,
-      fields,
-      printFmt: textOrNull(row, 'print_fmt'),
-      probeFn: textOrNull(row, 'probe_fn'),
-      probeReturn: typeof row['probe_return'] === 'boolean' ? row['probe_return'] : null,
-      rows: num(row, 'rows'),
-      columns: columnsOf(fields, names),
-    });
+    const type = readEventType(row, names);
+    const key = `${type.traceId}/${type.tableName}`;
+    const other = types.get(key);
+    types.set(key, other ? merge(other, type) : type);
   }
-  return types;
+  return [...types.values()];
 }
 
-/**
- * The column of each field. A table shared by traces of several kernels has the columns of all; a field whose name is
- * taken by a common column (`flags`) lies in one with a suffix.
- */
-function columnsOf(fields: readonly FieldSpec[], names: readonly string[]): string[] {
-  const own = names.slice(COMMON_COLUMNS.length);
-  const lower = new Map(own.map((name) => [name.toLowerCase(), name]));
-  return fields.map((field) => {
-    const plain = lower.get(field.name.toLowerCase());
-    if (plain !== undefined) return sqlName(plain);
-    const renamed = own.find(
-      (name) => name.toLowerCase().replace(/^field_|_+\d*$|_field$/g, '') === field.name.toLowerCase(),
-    );
-    return renamed === undefined ? 'NULL' : sqlName(renamed);
-  });
+function readEventType(row: Row, names: readonly string[]): EventType {
+  const fields = readFields(row['fields']);
+  const system = text(row, 'system');
+  const name = text(row, 'name');
+  const printFmt = textOrNull(row, 'print_fmt');
+  return {
+    traceId: num(row, 'trace_id'),
+    system,
+    name,
+    tableName: text(row, 'table_name'),
+    fields,
+    printFmt,
+    probeFn: textOrNull(row, 'probe_fn'),
+    probeReturn: typeof row['probe_return'] === 'boolean' ? row['probe_return'] : null,
+    rows: num(row, 'rows'),
+    columns: columnsOf({ system, name, id: null, fields, formatSource: '', printFmt, probe: null }, names),
+  };
+}
+
+/** A text trace may have an event in several wordings; they share a table, in which their rows cannot be told apart. */
+function merge(a: EventType, b: EventType): EventType {
+  const known = new Set(a.fields.map((field) => field.name));
+  const added = b.fields.flatMap((field, k) => (known.has(field.name) ? [] : [k]));
+  return {
+    ...a,
+    fields: [...a.fields, ...added.map((k) => b.fields[k]!)],
+    columns: [...a.columns, ...added.map((k) => b.columns[k]!)],
+    printFmt: a.printFmt ?? b.printFmt,
+    probeFn: a.probeFn ?? b.probeFn,
+    rows: a.rows + b.rows,
+  };
+}
+
+/** The column of each field; NULL where the table has none. */
+function columnsOf(schema: EventSchema, names: readonly string[]): string[] {
+  const known = new Set(names.map((name) => name.toLowerCase()));
+  return fieldColumnNames(schema).map((name) => (known.has(name.toLowerCase()) ? sqlName(name) : 'NULL'));
 }
 
 function strings(value: Value | undefined): string[] {
