@@ -53,8 +53,11 @@ const OP_64 = 4;
 const OP_BOOL = 5;
 const OP_TEXT = 6;
 const OP_LOCATED = 7;
+const OP_WORD = 8;
+const OP_TWO_WORDS = 9;
 
 const NO_BYTES = new Uint8Array(0);
+const NO_WORDS = new Uint32Array(0);
 
 /** `flags` of a row whose record has no common_flags or no common_preempt_count. */
 const NO_FLAGS = 0xffff;
@@ -75,6 +78,8 @@ export class RecordDecoder {
   private readonly little: boolean;
   private bytes: Uint8Array = NO_BYTES;
   private view: DataView = new DataView(NO_BYTES.buffer);
+  /** The same bytes as little-endian words; empty where they do not start on a word. */
+  private words: Uint32Array = NO_WORDS;
 
   constructor(opts: RecordDecoderOptions) {
     this.opts = opts;
@@ -103,6 +108,8 @@ export class RecordDecoder {
     if (bytes !== this.bytes) {
       this.bytes = bytes;
       this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      const isAligned = this.little && (bytes.byteOffset & 3) === 0;
+      this.words = isAligned ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2) : NO_WORDS;
     }
     const view = this.view;
     const little = this.little;
@@ -167,10 +174,19 @@ export class RecordDecoder {
     const view = this.view;
     const little = this.little;
     const steps = decoder.steps;
+    const words = this.words;
+    const isAligned = (offset & 3) === 0 && words.length > 0;
     for (let k = 0; k < steps.length; k++) {
       const step = steps[k]!;
       const at = offset + step.at;
       switch (step.op) {
+        case OP_WORD:
+          step.u32[row] = isAligned ? words[at >> 2]! : view.getUint32(at, little);
+          break;
+        case OP_TWO_WORDS:
+          step.u32[row * 2] = isAligned ? words[at >> 2]! : view.getUint32(at, little);
+          step.u32[row * 2 + 1] = isAligned ? words[(at >> 2) + 1]! : view.getUint32(at + 4, little);
+          break;
         case OP_64:
           step.u32[row * 2] = view.getUint32(little ? at : at + 4, little);
           step.u32[row * 2 + 1] = view.getUint32(little ? at + 4 : at, little);
@@ -258,12 +274,18 @@ export class RecordDecoder {
   private compileStep(plan: FieldPlan, column: number, format: EventFormat): ColumnStep {
     const located = plan.kind === 'elements' || plan.reach !== 'fixed';
     const sizes: Readonly<Record<number, number>> = { 1: OP_8, 2: OP_16, 4: OP_32, 8: OP_64 };
-    const number = plan.kind === 'bool' ? OP_BOOL : sizes[plan.size];
+    const at = plan.offset + (this.little ? 0 : plan.slack);
+    const number =
+      plan.kind === 'bool'
+        ? OP_BOOL
+        : this.little && at % 4 === 0 && plan.size >= 4
+          ? wordOp(plan.size)
+          : sizes[plan.size];
     return {
       plan,
       column,
       op: plan.kind === 'chars' && !located ? OP_TEXT : located ? OP_LOCATED : (number ?? OP_LOCATED),
-      at: plan.offset + (this.little ? 0 : plan.slack),
+      at,
       needs: plan.reach === 'rest' ? plan.offset : plan.offset + plan.size + plan.slack,
       texts:
         plan.kind === 'chars'
@@ -326,6 +348,10 @@ function renderArray(bytes: Uint8Array, elementSize: number, little: boolean): s
     elements.push(element.map((byte) => byte.toString(16).padStart(2, '0')).join(''));
   }
   return `ARRAY[${elements.join(', ')}]`;
+}
+
+function wordOp(size: number): number {
+  return size === 4 ? OP_WORD : OP_TWO_WORDS;
 }
 
 function fetchArrays(decoder: EventDecoder): void {

@@ -43,16 +43,27 @@ export interface TraceFile {
   readonly skips: SkipLog;
 }
 
-/** Streams with their limits: no stream reaches into the next one or into `others` (offsets of sections). */
+/**
+ * Streams with their limits: none reaches into the next one or into `others` (offsets of sections), and none is read
+ * twice, so that a crafted table cannot make a small file endless. What is left out is counted in `skips`.
+ */
 export function limitStreams(
   streams: readonly Omit<CpuStream, 'limit'>[],
   others: readonly number[],
   fileSize: number,
+  skips: SkipLog,
 ): CpuStream[] {
   const starts = [...new Set([...others, ...streams.filter((s) => s.size > 0).map((s) => s.offset), fileSize])];
   starts.sort((a, b) => a - b);
-  return streams.map((stream) => ({
-    ...stream,
-    limit: Math.min(starts.find((start) => start > stream.offset) ?? fileSize, fileSize),
-  }));
+  const seen = new Set<number>();
+  return streams.map((stream) => {
+    const limit = Math.min(starts.find((start) => start > stream.offset) ?? fileSize, fileSize);
+    const isTwice = seen.has(stream.offset);
+    const overlap = stream.compressed || limit === fileSize ? 0 : stream.offset + stream.size - limit;
+    const excess = isTwice ? stream.size : Math.max(overlap, 0);
+    if (excess > 0)
+      skips.add('bytes of CPU data that overlap other data', `cpu ${stream.cpu}, byte ${stream.offset}`, excess);
+    seen.add(stream.offset);
+    return { ...stream, size: stream.size - excess, limit };
+  });
 }

@@ -1,5 +1,5 @@
 import { TraceError } from '../../base/errors.js';
-import { ByteCursor } from '../byte-cursor.js';
+import type { ByteCursor } from '../byte-cursor.js';
 import { hasTracingMagic } from '../tracing-data.js';
 
 /** Start of every trace.dat (trace-cmd: Documentation/trace-cmd/trace-cmd.dat.v6.5.txt and .v7.5.txt). */

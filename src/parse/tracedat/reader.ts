@@ -91,6 +91,7 @@ async function readBuffer(reading: Reading, buffer: TraceBuffer, index: number):
   const before = decoder.events;
   const outcomes = [];
   for (const stream of buffer.streams) {
+    if (stream.size === 0) continue;
     const walker = await readCpu(reading, buffer, stream, index);
     outcomes.push({ cpu: stream.cpu, firstNs: walker.firstNs, lost: walker.lost });
   }
@@ -128,7 +129,7 @@ async function readCpu(reading: Reading, buffer: TraceBuffer, stream: CpuStream,
       await sink(batch);
       clearBatch(batch);
     }
-    options.onProgress?.(stream.offset, file.size, decoder.events);
+    options.onProgress?.(stream.offset + Math.min(run.streamOffset, stream.size), file.size, decoder.events);
   }
   walker.finish();
   widen(reading, walker);

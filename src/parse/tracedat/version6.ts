@@ -44,6 +44,7 @@ export function openVersion6(header: FileHeader, cursor: ByteCursor): TraceFile 
     buffers.flatMap((buffer) => buffer.streams),
     [],
     cursor.end,
+    skips,
   );
   let next = 0;
   const limited: TraceBuffer[] = buffers.map(({ name, streams }) => {

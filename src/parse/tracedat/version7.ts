@@ -160,6 +160,7 @@ function findBuffers(body: Body, sections: readonly Section[], options: Options)
     buffers.flatMap((buffer) => buffer.streams),
     starts,
     body.size,
+    body.skips,
   );
   let next = 0;
   return buffers.map((buffer) => {
