@@ -7,8 +7,7 @@ import type { Source } from '../source.js';
 import { initZstd } from '../zstd.js';
 import { enabledEvents } from './events.js';
 import { readHeader } from './header.js';
-import { makeSampleReader, stampNs } from './samples.js';
-import type { SampleReader } from './samples.js';
+import { SampleReader, stampNs } from './samples.js';
 import { makeSession } from './session.js';
 import type { Session } from './session.js';
 import { readStream } from './stream.js';
@@ -28,7 +27,7 @@ async function readRecording(source: Source, sink: BatchSink, options: ReadOptio
   const main = parts[0]!;
   const header = readHeader(main, skips);
   const session = makeSession(header, skips, options);
-  const samples = makeSampleReader(session);
+  const samples = new SampleReader(session);
   const schemas = new Set<EventSchema>();
   const total = parts.reduce((sum, part) => sum + (part.size ?? 0), 0);
   let bytesRead = header.dataStart;

@@ -62,19 +62,10 @@ export function takeRecord(session: Session, samples: SampleReader, record: Reco
   switch (type) {
     case PERF_RECORD_MMAP:
     case PERF_RECORD_MMAP2:
-      session.tasks.seen(u32(12) | 0, u32(8) | 0, readTrailer(session, record).timeNs);
-      break;
-    case PERF_RECORD_COMM: {
-      const trailer = readTrailer(session, record);
-      const comm = decodeName(record.bytes, at + 16, Math.max(at + 16, at + size - trailer.size));
-      session.tasks.named(u32(12) | 0, u32(8) | 0, comm, trailer.timeNs);
-      break;
-    }
+    case PERF_RECORD_COMM:
     case PERF_RECORD_FORK:
-      session.tasks.forked(u32(16) | 0, u32(8) | 0, u32(20) | 0, readTime(session, record, 24));
-      break;
     case PERF_RECORD_EXIT:
-      session.tasks.seen(u32(16) | 0, u32(8) | 0, readTime(session, record, 24));
+      takeTask(session, record);
       break;
     case PERF_RECORD_LOST:
       takeLost(session, samples, record);
@@ -140,6 +131,22 @@ function readTrailer(session: Session, { view, at, size }: RecordPlace): Trailer
     timeNs: trailer.time === 0 ? 0n : shifted(session, view.getBigUint64(end - trailer.time, little)),
     cpu: cpu === null || cpu > 0xfffe ? null : cpu,
   };
+}
+
+/** COMM and MMAP: u32 pid, tid; FORK and EXIT: u32 pid, ppid, tid, ptid, u64 time. */
+function takeTask(session: Session, record: RecordPlace): void {
+  const { bytes, view, at, size, type } = record;
+  const { tasks, header } = session;
+  const i32 = (offset: number): number => view.getInt32(at + offset, header.little);
+  if (type === PERF_RECORD_FORK) tasks.forked(i32(16), i32(8), i32(20), readTime(session, record, 24));
+  else if (type === PERF_RECORD_EXIT) tasks.seen(i32(16), i32(8), readTime(session, record, 24));
+  else {
+    const trailer = readTrailer(session, record);
+    if (type === PERF_RECORD_COMM) {
+      const comm = decodeName(bytes, at + 16, Math.max(at + 16, at + size - trailer.size));
+      tasks.named(i32(12), i32(8), comm, trailer.timeNs);
+    } else tasks.seen(i32(12), i32(8), trailer.timeNs);
+  }
 }
 
 function readTime(session: Session, { view, at }: RecordPlace, offset: number): bigint {
