@@ -5,10 +5,11 @@ import type { EventReader, Format, Verdict } from './model.js';
 import { perfdataFormat } from './perfdata/index.js';
 import { openSource } from './source.js';
 import type { Source } from './source.js';
+import { TEXT_FORMATS } from './text/index.js';
 import { tracedatFormat } from './tracedat/index.js';
 
 /** All formats that can be read. Where two judge alike the earlier one is taken. */
-export const FORMATS: readonly Format[] = [tracedatFormat, perfdataFormat];
+export const FORMATS: readonly Format[] = [tracedatFormat, perfdataFormat, ...TEXT_FORMATS];
 
 /** Bytes that formats judge by. */
 const HEAD_BYTES = 64 * 1024;

@@ -29,6 +29,11 @@ describe.skipIf(!existsSync(CAPTURES))('a trace is known by its content', () => 
     ['formats/v7-zstd-tc33.dat', 'trace.dat'],
     ['formats/v6-tc31.dat', 'trace.dat'],
     ['formats/be-s390x-v7.dat', 'trace.dat'],
+    ['pkvm-basic/trace.boot.txt', 'ftrace-text'],
+    ['formats/txt/kvm.trace.txt.gz', 'ftrace-text'],
+    ['formats/expected/kvm.tc331-report-t.txt.gz', 'trace-cmd-report'],
+    ['x86-basic/a.script.txt.zst', 'perf-script'],
+    ['pkvm-basic/hyp.trace.txt', 'hyp-text'],
   ])('%s is %s', async (name, format) => {
     const trace = await openTrace(CAPTURES + name);
     expect(trace.format.name).toBe(format);
