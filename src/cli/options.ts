@@ -34,6 +34,11 @@ const collectList = (value: string, before: readonly string[]): readonly string[
   ...value.split(',').filter((word) => word !== ''),
 ];
 
+/** An option that may be given more than once; `none` is what the help says of its default. */
+function repeatable(flags: string, description: string, gather: typeof collect): Option {
+  return new Option(flags, description).argParser(gather).default([], 'none');
+}
+
 /** A whole number that is not negative, as an option's value. Throws TraceError `usage` on anything else. */
 export function parseCount(flag: string): (text: string) => number {
   return (text) => {
@@ -80,12 +85,13 @@ export function addInputOptions(command: Command): Command {
   return command
     .optionsGroup('Input:')
     .option('--clock <name>', 'clock of a text trace, which does not name its own (mono, boot, …)')
-    .option(
-      '--clock-offset <[file=]ns>',
-      'nanoseconds to add to the stamps of an input: FILE=NS, or NS for the only input; with several inputs the first ' +
-        'bare NS is for the second input, the next for the third',
-      collect,
-      [],
+    .addOption(
+      repeatable(
+        '--clock-offset <[file=]ns>',
+        'nanoseconds to add to the stamps of an input: FILE=NS, or NS for the only input; with several inputs the ' +
+          'first bare NS is for the second input, the next for the third',
+        collect,
+      ),
     )
     .option('--probes <file>', 'definitions of the probes (probes.txt, kprobe_events), where the trace has none')
     .option('--threads <n>', 'threads of the database (default: all cores)', parseThreads)
@@ -96,11 +102,11 @@ export function addInputOptions(command: Command): Command {
 export function addRuleOptions(command: Command): Command {
   return command
     .optionsGroup('Rules:')
-    .option('--rules <dir>', 'folder with further rules (*.sql); may be repeated', collect, [])
+    .addOption(repeatable('--rules <dir>', 'folder with further rules (*.sql); may be repeated', collect))
     .option('--config <file>', 'configuration (default: gmemtrace.config.json in the working directory)')
-    .option('--select <rules>', 'judge by these rules only (comma list)', collectList, [])
-    .option('--ignore <rules>', 'leave these rules out (comma list)', collectList, [])
-    .option('--param <rule.name=value>', 'set a parameter of a rule; may be repeated', collect, []);
+    .addOption(repeatable('--select <rules>', 'judge by these rules only (comma list)', collectList))
+    .addOption(repeatable('--ignore <rules>', 'leave these rules out (comma list)', collectList))
+    .addOption(repeatable('--param <rule.name=value>', 'set a parameter of a rule; may be repeated', collect));
 }
 
 /** Adds examples at the end of a command's help. */

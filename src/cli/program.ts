@@ -1,6 +1,5 @@
-import { existsSync } from 'node:fs';
-import { readFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
+import { existsSync, readFileSync } from 'node:fs';
+import { Command, Option, type Argument } from 'commander';
 import { TraceError } from '../base/errors.js';
 import type { BuildCommand, Cli } from './command.js';
 import { buildAnalyze } from './commands/analyze.js';
@@ -55,55 +54,60 @@ function readVersion(): string {
 
 /** The whole command tree, writing to the streams of `cli`; commander's exits come as exceptions. */
 export function buildProgram(cli: Cli): Command {
-  const { stdout, stderr, env } = cli.io;
   const program = new Command('gmemtrace')
     .description(
       'Reads kernel traces of confidential VMs and tells why private/shared conversions were slow or failed.',
     )
     .usage('COMMAND INPUT... [options]')
-    .version(readVersion(), '-V, --version', 'print the version')
+    .option('-V, --version', 'print the version')
     .helpOption(false)
+    // Options after a command are the command's own.
+    .enablePositionalOptions()
     .addOption(new Option('-h, --help [topic]', 'this help, or that of a topic: formats'))
     .addHelpText('after', EXIT_HELP)
     .argument('[command]')
     .argument('[input...]')
     .allowUnknownOption()
-    .action(async (word: string | undefined, _inputs: string[], options: { readonly help?: string | true }) => {
-      await withoutCommand(program, cli, { word, help: options.help });
+    .action(async (word: string | undefined, _inputs: string[], options: ProgramOptions) => {
+      await withoutCommand(program, cli, { word, ...options });
     });
   for (const build of COMMANDS) program.addCommand(build(cli));
-  configure(program, cli);
-  for (const command of program.commands) configure(command, cli);
-  function configure(command: Command, _cli: Cli): void {
-    const paint = painter(hasColor(stdout, env, true));
-    command
-      .exitOverride()
-      .configureOutput({
-        writeOut: (text) => void stdout.write(text),
-        writeErr: (text) => void stderr.write(text),
-        getOutHelpWidth: () => Math.min(stdout.columns ?? 80, 100),
-        getErrHelpWidth: () => Math.min(stderr.columns ?? 80, 100),
-      })
-      .configureHelp({ styleTitle: (text) => paint('strong', text), visibleArguments: hideProgramArguments })
-      .showHelpAfterError('(add --help for what there is)');
-  }
+  for (const command of [program, ...program.commands]) configure(command, cli);
   return program;
 }
 
+/** Sends what commander writes to our streams, and turns its exits into exceptions. */
+function configure(command: Command, { io: { stdout, stderr, env } }: Cli): void {
+  const paint = painter(hasColor(stdout, env, true));
+  command
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void stdout.write(text),
+      writeErr: (text) => void stderr.write(text),
+      getOutHelpWidth: () => Math.min(stdout.columns ?? 80, 100),
+      getErrHelpWidth: () => Math.min(stderr.columns ?? 80, 100),
+    })
+    .configureHelp({ styleTitle: (text) => paint('strong', text), visibleArguments: hideProgramArguments })
+    .showHelpAfterError('(add --help for what there is)');
+}
+
 /** The words that the program itself takes only to say what is wrong with them stay out of its help. */
-function hideProgramArguments(
-  command: Command,
-): Command['registeredArguments'] extends readonly (infer A)[] ? A[] : never {
+function hideProgramArguments(command: Command): Argument[] {
   return command.parent === null ? [] : [...command.registeredArguments];
 }
 
-interface Words {
-  readonly word: string | undefined;
-  readonly help: string | true | undefined;
+interface ProgramOptions {
+  readonly help?: string | true;
+  readonly version?: boolean;
 }
 
 /** Everything that names no command: help, a topic, a file where a verb belongs, a typing error. */
-async function withoutCommand(program: Command, cli: Cli, { word, help }: Words): Promise<void> {
+async function withoutCommand(
+  program: Command,
+  cli: Cli,
+  { word, help, version }: ProgramOptions & { readonly word: string | undefined },
+): Promise<void> {
+  if (version === true) return void cli.io.stdout.write(`${readVersion()}\n`);
   if (help === 'formats') return void cli.io.stdout.write(await formatsHelp());
   if (help !== undefined) {
     const topic = help === true ? undefined : program.commands.find((c) => c.name() === help);

@@ -40,5 +40,6 @@ export function renderOptions(
     paint: painter(target.stream !== null && hasColor(stdout, env, options.color)),
     evidence: options.evidence ?? null,
     verbose: options.verbose ?? false,
+    limit: options.limit ?? null,
   };
 }

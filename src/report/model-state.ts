@@ -170,9 +170,7 @@ function addChange(
 }
 
 /** Bytes per VM, guest_memfd and state, most first. */
-export function sumStates(
-  ranges: readonly StateRange[],
-): readonly {
+export function sumStates(ranges: readonly StateRange[]): readonly {
   readonly vm: number | null;
   readonly gmem: number | null;
   readonly state: string;

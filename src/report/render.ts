@@ -19,6 +19,8 @@ export interface RenderOptions {
   /** Evidence lines to show per finding; null = the output's own default. */
   readonly evidence: number | null;
   readonly verbose: boolean;
+  /** Findings to show; 0 = all, null = the output's own default. */
+  readonly limit: number | null;
 }
 
 /** Pieces of output in order; a renderer of a long list yields as it reads. */
@@ -45,4 +47,5 @@ export const PLAIN: RenderOptions = {
   paint: (_tone, text) => text,
   evidence: null,
   verbose: false,
+  limit: null,
 };

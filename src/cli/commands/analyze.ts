@@ -5,6 +5,7 @@ import { readRuleSettings } from '../config.js';
 import {
   addExamples,
   addInputOptions,
+  addLimitOption,
   addOutputOptions,
   addRuleOptions,
   parseCount,
@@ -34,9 +35,10 @@ export const buildAnalyze: BuildCommand = (cli) => {
     .argument('<input...>', 'traces of one run, a folder saved by a capture, or one .duckdb');
   addOutputOptions(command, formatsOf('analysis')).option(
     '--evidence <n>',
-    'events to show for each finding (default: 3 in text, all in json)',
+    'events to show for each finding (default: 1 in text, all in json)',
     parseCount('--evidence'),
   );
+  addLimitOption(command, 'findings (default: 25 in text, all in json and csv)');
   addInputOptions(command);
   addRuleOptions(command).addOption(
     new Option('--fail-on <severity>', 'exit with 1 when a finding is at least this bad').choices(SEVERITIES),

@@ -16,7 +16,8 @@ export async function* renderConversions(listing: ConversionListing, options: Re
   for await (const batch of listing.batches()) yield `${table(batch, { listing, wide, verbose: options.verbose })}\n`;
   if (listing.shown < listing.total) {
     const order = listing.slowestFirst ? 'the slowest ' : '';
-    yield `\nshowing ${order}${formatCount(listing.shown)} of ${formatCount(listing.total)} conversions; --limit 0 shows all\n`;
+    const more = listing.slowestFirst ? '--slowest N shows more' : '--limit 0 shows all';
+    yield `\nshowing ${order}${formatCount(listing.shown)} of ${formatCount(listing.total)} conversions; ${more}\n`;
   }
 }
 

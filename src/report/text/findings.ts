@@ -1,18 +1,42 @@
-import { formatCount } from '../../base/units.js';
+import { formatCount, formatDuration } from '../../base/units.js';
 import { startOf, type Analysis } from '../model.js';
 import type { Finding } from '../model-findings.js';
 import { plural, sinceStart } from '../names.js';
 import type { RenderOptions } from '../render.js';
-import { wrap } from './layout.js';
+import { wrap, wrapParts } from './layout.js';
 
 /** Evidence lines a finding shows by default. */
-const DEFAULT_EVIDENCE = 3;
+const DEFAULT_EVIDENCE = 1;
+/** Findings that are shown by default, worst first. */
+const DEFAULT_FINDINGS = 25;
 
 /** One line a finding that can be grepped for, then why it is said and the events it rests on. */
 export function renderFindings(analysis: Analysis, options: RenderOptions): string {
   const start = startOf(analysis.traces);
   const many = analysis.traces.length > 1;
-  return analysis.findings.map((finding) => `\n${renderFinding(finding, { start, many, options })}`).join('');
+  const all = analysis.findings;
+  const limit = options.limit ?? DEFAULT_FINDINGS;
+  const shown = limit === 0 ? all : all.slice(0, limit);
+  const texts = shown.map((finding) => `\n${renderFinding(finding, { start, many, options })}`);
+  const rest =
+    shown.length < all.length
+      ? `\nshowing ${shown.length} of ${formatCount(all.length)} findings; --limit 0 shows all\n`
+      : '';
+  return `${texts.join('')}${rest}${thresholds(shown, options)}`;
+}
+
+/** The parameters that decided, once a rule; durations in words. */
+function thresholds(findings: readonly Finding[], options: RenderOptions): string {
+  const byRule = new Map(findings.flatMap((f) => (f.thresholds ? [[f.rule, f.thresholds] as const] : [])));
+  if (byRule.size === 0) return '';
+  const lines = [...byRule].map(([rule, text]) => {
+    const words = text.replace(
+      /(\w+_ns) = (\d+)/g,
+      (_, name: string, ns: string) => `${name} = ${formatDuration(Number(ns))}`,
+    );
+    return wrapParts([` ${rule}: ${words.split(', ')[0]!}`, ...words.split(', ').slice(1)], ', ', options.width, '   ');
+  });
+  return `\n${options.paint('strong', 'Judged by')} (--param RULE.NAME=VALUE changes it)\n${lines.join('\n')}\n`;
 }
 
 interface Place {
@@ -32,11 +56,13 @@ function renderFinding(finding: Finding, { start, many, options }: Place): strin
   ].join(' ');
   const head = `${paint(tone, severity)}[${paint('strong', finding.rule)}]${where === '' ? '' : ` ${where}`}: ${finding.title}`;
   const count = finding.count > 1 ? `${formatCount(finding.count)} cases · ` : '';
-  const because = finding.thresholds === null ? '' : ` · judged by ${finding.thresholds}`;
-  const lines = [wrap(head, width, '  '), wrap(`${count}${finding.certainty}${because}`, width, '  ', '  ')];
+  const lines = [wrap(head, width, '  '), wrap(`${count}${finding.certainty}`, width, '  ', '  ')];
   const shown = finding.evidence.slice(0, options.evidence ?? DEFAULT_EVIDENCE);
-  for (const e of shown)
-    lines.push(paint('faint', `  ${many ? `${e.trace} ` : ''}${e.position}: ${e.text.trimStart()}`));
+  for (const e of shown) {
+    // Column padding of the kernel's text says nothing in a single line.
+    const event = `${many ? `${e.trace} ` : ''}${e.position}: ${e.text.trim().replace(/\s+/g, ' ')}`;
+    lines.push(paint('faint', wrap(event, width, '    ', '  ')));
+  }
   const hidden = finding.evidence.length - shown.length;
   if (hidden > 0)
     lines.push(`  ${plural(hidden, 'more event')} of evidence; --evidence ${finding.evidence.length} shows all`);
