@@ -145,6 +145,7 @@ function finish(replay: Replay, thread: Thread, endNs: number, errno: number): v
   adoptRequest(thread, attempt);
   if (!attempt.proven) return;
   if (attempt.vm && attempt.mechanism === 'vm-attributes') attempt.vm.usesAttrEvents = true;
+  if (attempt.vm && attempt.mechanism !== 'vm-attributes') attempt.vm.inPlace = true;
   settleAttempt(replay, thread, attempt);
 }
 

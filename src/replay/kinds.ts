@@ -36,6 +36,7 @@ export const KINDS = [
   'unbind', // vm_key, address = gpa, size
   'gmem_release', // inode
   'get_pfn', // vm_key, address = gpa
+  'pfn_found', // kvm_gmem_get_pfn returned: address = gpa, value = pfn, result
   'get_folio', // inode, address = offset
   'page_add', // page cache: inode, extra = dev, address = offset, value = pfn
   'page_delete', // the same

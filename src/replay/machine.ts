@@ -199,13 +199,17 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
     case KIND.get_folio:
       return noteFolio(replay, thread, ev);
     case KIND.page_add:
-      references.notePage(ev, true);
+      references.noteAdded(ev);
       return onPage(replay, thread, ev, true);
     case KIND.page_delete:
-      references.notePage(ev, false);
       return onPage(replay, thread, ev, false);
     case KIND.spte_requested:
+      // In place one file serves both views; else the frame may be of the other backing.
+      if (thread.vm?.inPlace) references.noteFrame(thread.vm, ev.address, ev.value);
       return noteRequestedFrame(replay, thread, ev);
+    case KIND.pfn_found:
+      if (thread.vm && ev.result === 0) references.noteFrame(thread.vm, ev.address, ev.value);
+      return;
     case KIND.spte_set:
       return onMapped(thread, ev);
     case KIND.dma_map:

@@ -19,6 +19,9 @@ const OF_VM_THREADS = [
   KIND.task_exit,
 ];
 
+/** Kinds that tie a page frame to guest memory. */
+const NAMES_FRAME = [KIND.page_add, KIND.pfn_found, KIND.spte_requested];
+
 /** Kinds that show that a thread has to do with a VM. */
 const SHOWS_VM_THREAD = [
   KIND.guest_exit,
@@ -74,7 +77,7 @@ export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
       SELECT ${list} FROM raw_event e
       WHERE (kind NOT IN (${OF_VM_THREADS.join(',')})
           OR EXISTS (SELECT 1 FROM vm_task v WHERE v.trace_id = e.trace_id AND v.tid = e.tid))
-        AND (kind <> ${KIND.page_ref} OR value IN (SELECT value FROM raw_event WHERE kind = ${KIND.page_add}))
+        AND (kind <> ${KIND.page_ref} OR value IN (SELECT value FROM raw_event WHERE kind IN (${NAMES_FRAME.join(',')})))
       ORDER BY ts_ns, cpu, seq;
     DROP TABLE raw_event; DROP TABLE vm_task;`);
   await store.run(`CREATE OR REPLACE VIEW memory_event_named AS SELECT * REPLACE (

@@ -44,6 +44,7 @@ const SIGNATURES: readonly Signature[] = [
   { fn: 'kvm_gmem_unbind', isReturn: false, args: ['base_gfn', 'npages'], name: /unbind/ },
   { fn: 'kvm_gmem_create', isReturn: false, args: ['size', 'flags'], name: /create/ },
   { fn: 'kvm_gmem_create', isReturn: true, args: ['fd'], name: /create.*ret/ },
+  { fn: 'kvm_gmem_get_pfn', isReturn: true, args: ['gfn', 'pfn', 'ret'], name: null },
   { fn: 'kvm_gmem_get_pfn', isReturn: false, args: ['kvm', 'slot', 'gfn'], name: /get_?pfn/ },
   { fn: 'kvm_gmem_get_folio', isReturn: false, args: ['ino', 'index'], name: /folio/ },
   { fn: 'kvm_gmem_release', isReturn: false, args: ['ino'], name: /release/ },

@@ -6,24 +6,29 @@
  */
 import { PAGE_SIZE } from '../base/units.js';
 import type { MemoryEvent } from './event.js';
+import type { VmState } from './state.js';
 
 const GUP_PIN_COUNTING_BIAS = 1024;
 /** Shorter references are noise of the kernel's own paths. */
 const SHORTEST_KEPT_NS = 1_000_000;
 
-export interface Reference {
-  readonly pfn: number;
+/** The page that a frame holds: by inode and offset (page cache), or by VM and gpa (a fault); NaN and null where not known. */
+export interface FramePage {
   readonly inode: number;
   readonly offset: number;
+  readonly vm: VmState | null;
+  readonly gpa: number;
+}
+
+export interface Reference extends FramePage {
+  readonly pfn: number;
   readonly tid: number;
   readonly how: 'pin' | 'get';
   readonly takenNs: number;
   droppedNs: number;
 }
 
-export interface DmaMapping {
-  readonly inode: number;
-  readonly offset: number;
+export interface DmaMapping extends FramePage {
   readonly iova: number;
   readonly paddr: number;
   readonly size: number;
@@ -33,14 +38,16 @@ export interface DmaMapping {
 }
 
 interface Frame {
-  readonly inode: number;
-  readonly offset: number;
+  readonly page: FramePage;
   readonly out: Reference[];
 }
 
 export interface References {
   noteRef(ev: MemoryEvent): void;
-  notePage(ev: MemoryEvent, isAdd: boolean): void;
+  /** A page came into the page cache: a frame's history begins anew. */
+  noteAdded(ev: MemoryEvent): void;
+  /** A fault of a VM found the frame of guest memory. */
+  noteFrame(vm: VmState, gpa: number, pfn: number): void;
   noteDma(ev: MemoryEvent, isMap: boolean): void;
   /** All references that outlasted SHORTEST_KEPT_NS or were never dropped, in order of taking. */
   all(): Reference[];
@@ -62,8 +69,7 @@ export function makeReferences(): References {
   const dma: DmaMapping[] = [];
 
   const take = (frame: Frame, pfn: number, how: 'pin' | 'get', ev: MemoryEvent): void => {
-    const { inode, offset } = frame;
-    frame.out.push({ pfn, inode, offset, tid: ev.tid, how, takenNs: ev.ts, droppedNs: NaN });
+    frame.out.push({ ...frame.page, pfn, tid: ev.tid, how, takenNs: ev.ts, droppedNs: NaN });
   };
 
   const noteRef = (ev: MemoryEvent): void => {
@@ -80,8 +86,10 @@ export function makeReferences(): References {
     else if (change === -1) dropOne(frame, 'get', ev.tid, ev.ts, kept);
   };
 
-  const notePage = (ev: MemoryEvent, isAdd: boolean): void => {
-    if (isAdd) frames.set(ev.value, { inode: ev.inode, offset: ev.address, out: [] });
+  const noteFrame = (vm: VmState, gpa: number, pfn: number): void => {
+    const old = frames.get(pfn);
+    if (old && ((old.page.vm === vm && old.page.gpa === gpa) || !Number.isNaN(old.page.inode))) return;
+    frames.set(pfn, { page: { inode: NaN, offset: NaN, vm, gpa }, out: [] });
   };
 
   const noteDma = (ev: MemoryEvent, isMap: boolean): void => {
@@ -93,75 +101,18 @@ export function makeReferences(): References {
     }
     const frame = frames.get(Math.floor(ev.value / PAGE_SIZE));
     if (!frame) return;
-    dma.push({
-      inode: frame.inode,
-      offset: frame.offset,
-      iova: ev.address,
-      paddr: ev.value,
-      size: ev.size,
-      tid: ev.tid,
-      mappedNs: ev.ts,
-      unmappedNs: NaN,
-    });
+    const { address: iova, value: paddr, size, tid, ts: mappedNs } = ev;
+    dma.push({ ...frame.page, iova, paddr, size, tid, mappedNs, unmappedNs: NaN });
   };
 
   return {
     noteRef,
-    notePage,
+    noteAdded: (ev) => {
+      frames.set(ev.value, { page: { inode: ev.inode, offset: ev.address, vm: null, gpa: NaN }, out: [] });
+    },
+    noteFrame,
     noteDma,
     all: () => [...kept, ...[...frames.values()].flatMap((f) => f.out)].sort((a, b) => a.takenNs - b.takenNs),
     mappings: () => dma,
   };
-}
-
-/** Neighbouring pages taken by one thread in one go, dropped together or not at all, as one reference. */
-export interface ReferenceRun {
-  readonly refs: readonly Reference[];
-  readonly inode: number;
-  readonly offset: number;
-  readonly size: number;
-  readonly tid: number;
-  readonly how: 'pin' | 'get';
-  readonly takenNs: number;
-  readonly droppedNs: number;
-}
-
-/** Pages of one call are taken within this time. */
-const TOGETHER_NS = 10_000_000;
-
-function together(a: number, b: number): boolean {
-  return (Number.isNaN(a) && Number.isNaN(b)) || Math.abs(a - b) <= TOGETHER_NS;
-}
-
-export function groupReferences(references: readonly Reference[]): ReferenceRun[] {
-  const sorted = [...references].sort(
-    (a, b) =>
-      a.inode - b.inode || a.tid - b.tid || a.how.localeCompare(b.how) || a.offset - b.offset || a.takenNs - b.takenNs,
-  );
-  const runs: Reference[][] = [];
-  for (const ref of sorted) {
-    const run = runs.findLast((r) => {
-      const last = r[r.length - 1]!;
-      return (
-        last.inode === ref.inode &&
-        last.tid === ref.tid &&
-        last.how === ref.how &&
-        last.offset + PAGE_SIZE === ref.offset &&
-        together(last.takenNs, ref.takenNs) &&
-        together(last.droppedNs, ref.droppedNs)
-      );
-    });
-    if (run) run.push(ref);
-    else runs.push([ref]);
-  }
-  return runs.map((refs) => ({
-    refs,
-    inode: refs[0]!.inode,
-    offset: refs[0]!.offset,
-    size: refs.length * PAGE_SIZE,
-    tid: refs[0]!.tid,
-    how: refs[0]!.how,
-    takenNs: Math.min(...refs.map((r) => r.takenNs)),
-    droppedNs: refs[0]!.droppedNs,
-  }));
 }

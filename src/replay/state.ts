@@ -166,6 +166,8 @@ export interface VmState {
   readonly awaitingUse: Conversion[];
   usesAttrEvents: boolean;
   usesIoctls: boolean;
+  /** Converted by an ioctl on its guest_memfd: one folio serves both views. */
+  inPlace: boolean;
   lastRunNs: number;
   /** Pages that were shared when the present epoch began and have not been set since: state 1. */
   carried: IntervalMap;
@@ -275,6 +277,7 @@ function makeVmState(identity: VmIdentity): VmState {
     awaitingUse: [],
     usesAttrEvents: false,
     usesIoctls: false,
+    inPlace: false,
     lastRunNs: NaN,
     carried: makeIntervalMap(),
     boot: {

@@ -1,11 +1,14 @@
 /** References and DMA mappings → page_ref and dma_map: which of them made a conversion fail. */
 import { PAGE_SIZE } from '../base/units.js';
 import { orNull } from './event.js';
-import { groupReferences, type ReferenceRun } from './references.js';
+import type { Gmem } from './gmems.js';
+import type { FramePage, Reference } from './references.js';
 import type { Attempt, Conversion } from './state.js';
 import { endOf, writeTable, type Tables } from './write.js';
 
 const EAGAIN = 11;
+/** Pages of one call are taken (and dropped) within this time. */
+const TOGETHER_NS = 10_000_000;
 
 interface Blocked {
   readonly conversion: Conversion;
@@ -19,10 +22,64 @@ function blockedAttempts({ replay }: Tables): Blocked[] {
   );
 }
 
-/** Offset at which an attempt failed: error_offset, else anything in the range. */
-function blocks(run: ReferenceRun, { conversion, attempt }: Blocked): boolean {
+/** Where a frame's page lies: its guest_memfd, offset and gpa, as far as all of the trace tells. */
+interface Place {
+  readonly gmem: Gmem | null;
+  readonly offset: number;
+  readonly gpa: number;
+}
+
+function placeOf({ gmems, locator }: Tables, page: FramePage): Place {
+  if (!Number.isNaN(page.inode)) {
+    const gpa = locator.gpaOf(page.inode, page.offset)?.gpa ?? NaN;
+    return { gmem: gmems.of(page.inode, null, NaN), offset: page.offset, gpa };
+  }
+  const located = page.vm ? locator.offsetOf(page.vm, page.gpa, PAGE_SIZE) : null;
+  return { gmem: gmems.of(located?.inode ?? NaN, page.vm, NaN), offset: located?.offset ?? NaN, gpa: page.gpa };
+}
+
+/** Neighbouring pages taken by one thread in one go, dropped together or not at all. */
+interface Run extends Place {
+  readonly size: number;
+  readonly first: Reference;
+  readonly takenNs: number;
+  readonly droppedNs: number;
+}
+
+function together(a: number, b: number): boolean {
+  return (Number.isNaN(a) && Number.isNaN(b)) || Math.abs(a - b) <= TOGETHER_NS;
+}
+
+function groupRuns(tables: Tables): Run[] {
+  const placed = tables.references
+    .all()
+    .map((ref) => ({ ref, place: placeOf(tables, ref) }))
+    .filter(({ place }) => place.gmem !== null && !Number.isNaN(place.offset))
+    .sort((a, b) => a.ref.tid - b.ref.tid || a.place.offset - b.place.offset || a.ref.takenNs - b.ref.takenNs);
+  const runs: { size: number; first: Reference; last: Reference; place: Place }[] = [];
+  const open = new Map<string, (typeof runs)[number]>();
+  for (const { ref, place } of placed) {
+    const key = `${place.gmem!.id} ${ref.tid} ${ref.how} ${place.offset}`;
+    const run = open.get(key);
+    if (run && together(run.last.takenNs, ref.takenNs) && together(run.last.droppedNs, ref.droppedNs)) {
+      run.size += PAGE_SIZE;
+      run.last = ref;
+      open.delete(key);
+      open.set(`${place.gmem!.id} ${ref.tid} ${ref.how} ${place.offset + PAGE_SIZE}`, run);
+      continue;
+    }
+    const made = { size: PAGE_SIZE, first: ref, last: ref, place };
+    runs.push(made);
+    open.set(`${place.gmem!.id} ${ref.tid} ${ref.how} ${place.offset + PAGE_SIZE}`, made);
+  }
+  return runs
+    .map(({ size, first, place }) => ({ ...place, size, first, takenNs: first.takenNs, droppedNs: first.droppedNs }))
+    .sort((a, b) => a.takenNs - b.takenNs || a.offset - b.offset);
+}
+
+function blocks(tables: Tables, run: Run, { conversion, attempt }: Blocked): boolean {
   const inode = Number.isNaN(attempt.inode) ? conversion.inode : attempt.inode;
-  if (inode !== run.inode) return false;
+  if (tables.gmems.of(inode, conversion.vm, NaN) !== run.gmem) return false;
   const at = Number.isNaN(attempt.errorOffset) ? conversion.offset : attempt.errorOffset;
   const size = Number.isNaN(attempt.errorOffset) ? conversion.size : PAGE_SIZE;
   const end = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
@@ -31,35 +88,31 @@ function blocks(run: ReferenceRun, { conversion, attempt }: Blocked): boolean {
 }
 
 function writeRuns(tables: Tables): void {
-  const { store, replay, references, locator, gmems, tasks, facts, ns } = tables;
+  const { store, replay, tasks, facts, ns } = tables;
   const blocked = blockedAttempts(tables);
-  const gmemInodes = new Set(gmems.all.map((g) => g.inode));
-  const runs = groupReferences(references.all().filter((r) => gmemInodes.has(r.inode)));
   writeTable(store, 'page_ref', (writer) => {
-    for (const run of runs.sort((a, b) => a.takenNs - b.takenNs)) {
-      const gmem = gmems.of(run.inode, null, NaN);
-      const vm = gmem?.vm ?? null;
-      const lastRun = vm?.lastRunNs ?? NaN;
-      const end = vm ? endOf(vm, facts) : NaN;
-      const hit = blocked.find((b) => blocks(run, b));
+    for (const run of groupRuns(tables)) {
+      const hit = blocked.find((b) => blocks(tables, run, b));
+      const { pfn, tid, how } = run.first;
       // A plain reference that hinders nobody is the kernel's own business, however long it lasts.
-      if (run.how === 'get' && !hit) continue;
-      const isTeardown = run.droppedNs > lastRun || run.droppedNs >= end;
+      if (how === 'get' && !hit) continue;
+      const vm = run.gmem?.vm ?? null;
+      const isTeardown = vm !== null && (run.droppedNs > vm.lastRunNs || run.droppedNs >= endOf(vm, facts));
       writer.add({
         vm_id: vm?.identity.id ?? null,
-        gmem_id: gmem?.id ?? null,
+        gmem_id: run.gmem?.id ?? null,
         offset: run.offset,
-        gpa: locator.gpaOf(run.inode, run.offset)?.gpa ?? null,
+        gpa: orNull(run.gpa),
         size: run.size,
-        pfn: run.refs[0]!.pfn,
-        tid: run.tid,
-        comm: tasks.commOf(run.tid),
-        how: run.how,
+        pfn,
+        tid,
+        comm: tasks.commOf(tid),
+        how,
         taken_ns: ns(run.takenNs),
         dropped_ns: ns(run.droppedNs),
         dropped_by: Number.isNaN(run.droppedNs) ? null : isTeardown ? 'teardown' : 'holder',
         blocks_conversion: hit?.id ?? null,
-        holder_end_ns: ns(replay.identity.endOfThread(run.tid)),
+        holder_end_ns: ns(replay.identity.endOfThread(tid)),
         certainty: 'observed',
       });
     }
@@ -114,16 +167,16 @@ function writeSuspected({ replay, gmems, ns }: Tables, blocked: readonly Blocked
 
 type Adder = (row: Readonly<Record<string, string | number | bigint | boolean | null>>) => void;
 
-function writeMappings({ store, references, gmems, ns }: Tables): void {
-  const gmemInodes = new Set(gmems.all.map((g) => g.inode));
+function writeMappings(tables: Tables): void {
+  const { store, references, ns } = tables;
   writeTable(store, 'dma_map', (writer) => {
     for (const m of references.mappings()) {
-      if (!gmemInodes.has(m.inode)) continue;
-      const gmem = gmems.of(m.inode, null, NaN);
+      const { gmem, offset } = placeOf(tables, m);
+      if (!gmem) continue;
       writer.add({
-        vm_id: gmem?.vm?.identity.id ?? null,
-        gmem_id: gmem?.id ?? null,
-        offset: m.offset,
+        vm_id: gmem.vm?.identity.id ?? null,
+        gmem_id: gmem.id,
+        offset: orNull(offset),
         iova: m.iova,
         paddr: m.paddr,
         size: m.size,

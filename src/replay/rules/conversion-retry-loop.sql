@@ -22,12 +22,12 @@ WITH failing AS (
     AND certainty IN ('observed', 'inferred')
 ), by_requests AS (
   SELECT vm_id, any_value(gmem_id) AS gmem_id, any_value(vcpu) AS vcpu, direction, gpa, max(size) AS size,
-    count(*) AS tries, min(request_ns) AS since_ns, max(coalesce(resume_ns, request_ns)) AS until_ns,
-    max(last_errno) AS errno, min(certainty) AS certainty, 'requests' AS what,
+    sum(greatest(failed_attempts, 1)) AS tries, min(request_ns) AS since_ns, max(coalesce(resume_ns, request_ns)) AS until_ns,
+    max(last_errno) AS errno, min(certainty) AS certainty, CASE WHEN max(last_errno) > 0 THEN 'attempts' ELSE 'requests' END AS what,
     list(struct_pack(trace_id := evidence_trace, cpu := evidence_cpu, seq := evidence_seq, ts_ns := evidence_ns) ORDER BY request_ns)[1:10] AS evidence
   FROM asked WHERE NOT progress
   GROUP BY vm_id, direction, gpa, island
-  HAVING count(*) >= CASE WHEN any_value(request) = 'tdx-mapgpa' THEN $tdx_attempts ELSE $attempts END
+  HAVING count(*) > 1 AND sum(greatest(failed_attempts, 1)) >= CASE WHEN any_value(request) = 'tdx-mapgpa' THEN $tdx_attempts ELSE $attempts END
 ), by_exits AS (
   SELECT vm_id, gmem_id, vcpu, direction, gpa, size, chunks AS tries, request_ns AS since_ns,
     coalesce(resume_ns, exit_ns) AS until_ns, NULL AS errno, certainty, 'exits' AS what,

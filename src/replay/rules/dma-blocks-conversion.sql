@@ -14,20 +14,21 @@ met AS (
   WHERE a.errno = 11 AND c.direction = 'to_private'
 ), per_conversion AS (
   SELECT conversion_id, vm_id, any_value(gmem_id) AS gmem_id, any_value(vcpu) AS vcpu, any_value(gpa) AS gpa,
-    any_value(outcome) AS outcome, min("offset") AS at, min(iova) AS iova, any_value(tid) AS tid, count(DISTINCT start_ns) AS tries,
+    any_value(outcome) AS outcome, min("offset") AS where_at, min(iova) AS iova, any_value(tid) AS tid, count(DISTINCT start_ns) AS tries,
     min(start_ns) AS since_ns, max(start_ns) AS until_ns, bool_or(unmapped_ns IS NULL) AS stays, min(certainty) AS certainty,
     any_value(struct_pack(trace_id := evidence_trace, cpu := evidence_cpu, seq := evidence_seq, ts_ns := evidence_ns)) AS evidence
   FROM met GROUP BY conversion_id, vm_id HAVING count(DISTINCT start_ns) >= $tries
 )
 SELECT 'warning' AS severity,
-  CASE WHEN EXISTS (SELECT 1 FROM lost WHERE coalesce(from_ns, 0) <= max(p.until_ns)
-    AND coalesce(to_ns, 9223372036854775807) >= min(p.since_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
+  CASE WHEN bool_and(doubtful) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, any_value(gmem_id) AS gmem_id, arg_max(vcpu, tries) AS vcpu,
   concat('conversion to private of gpa ', fmt_hex(arg_max(gpa, tries)), ' met a DMA mapping (iova ', fmt_hex(arg_max(iova, tries)),
-    ', offset ', fmt_hex(arg_max(at, tries)), ') ', max(tries), ' times',
+    ', offset ', fmt_hex(arg_max(where_at, tries)), ') ', max(tries), ' times',
     CASE WHEN count(*) > 1 THEN concat('; ', count(*), ' conversions did so') ELSE '' END) AS title,
   min(since_ns) AS since_ns, max(until_ns) AS until_ns, count(*) AS count, min(certainty) AS certainty,
   CASE WHEN stays THEN 'the mapping is never taken down: find why the device keeps it'
     ELSE 'unmap for DMA before converting to private, not after the first EAGAIN' END AS hint,
   list(evidence ORDER BY since_ns)[1:10] AS evidence
-FROM per_conversion p GROUP BY vm_id, stays
+FROM (SELECT *, EXISTS (SELECT 1 FROM lost WHERE coalesce(from_ns, 0) <= p.until_ns
+    AND coalesce(to_ns, 9223372036854775807) >= p.since_ns) AS doubtful FROM per_conversion p)
+GROUP BY vm_id, stays

@@ -58,6 +58,9 @@ FROM {probe kvm_gmem_release: ino};
 SELECT 'get_pfn' AS kind, kvm AS vm_key, pages(gfn) AS address, pages(gfn) - pages(base_gfn) + pages(pgoff) AS value
 FROM {probe kvm_gmem_get_pfn: kvm, gfn, base_gfn|base?, pgoff?};
 
+SELECT 'pfn_found' AS kind, pages(gfn) AS address, pfn AS value, ret AS result
+FROM {retprobe kvm_gmem_get_pfn: gfn, pfn, ret};
+
 SELECT 'get_folio' AS kind, ino AS inode, pages("index") AS address
 FROM {probe kvm_gmem_get_folio: ino, index};
 
