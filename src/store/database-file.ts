@@ -1,5 +1,5 @@
 /** Databases as files: made atomically, told from other files, opened for reading, exported to Parquet. */
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { TraceError } from '../base/errors.js';
@@ -76,8 +76,11 @@ export async function openImported(path: string, options: StoreOptions = {}): Pr
   }
 }
 
-function removeAll(path: string): void {
-  for (const suffix of ['', '.wal', '.tmp']) rmSync(`${path}${suffix}`, { recursive: true, force: true });
+/** Removes a database with its log and temporary folder, as far as that is allowed: opening it says what is not. */
+async function removeAll(path: string): Promise<void> {
+  for (const suffix of ['', '.wal', '.tmp']) {
+    await rm(`${path}${suffix}`, { recursive: true, force: true }).catch(() => undefined);
+  }
 }
 
 /**
@@ -93,7 +96,7 @@ export async function writeDatabase<T>(
     throw new TraceError('usage', `${target}: exists and is not a database; it is left as it is`, { input: target });
   }
   const partial = join(dirname(target), `.${basename(target)}.${process.pid}.part`);
-  removeAll(partial);
+  await removeAll(partial);
   const store = await openStore(partial, options);
   const stop = (): void => store.interrupt();
   options.signal?.addEventListener('abort', stop);
@@ -104,12 +107,15 @@ export async function writeDatabase<T>(
     if (options.signal?.aborted) throw new TraceError('cancelled', 'interrupted', { input: target });
     // A log that a killed process left beside the old file must not be played into the new one.
     await rm(`${target}.wal`, { force: true });
-    await rename(partial, target);
+    await rename(partial, target).catch((error: unknown) => {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new TraceError('db', `${target}: ${why}`, { input: target, cause: error });
+    });
     return result;
   } finally {
     options.signal?.removeEventListener('abort', stop);
     store.close();
-    removeAll(partial);
+    await removeAll(partial);
   }
 }
 
@@ -145,6 +151,6 @@ export async function exportParquet(store: Store, dir: string, host: string, tra
     if (error instanceof TraceError) throw error;
     throw new TraceError('db', `${folder}: ${(error as Error).message}`, { input: folder, cause: error });
   } finally {
-    await rm(partial, { recursive: true, force: true });
+    await rm(partial, { recursive: true, force: true }).catch(() => undefined);
   }
 }
