@@ -29,7 +29,11 @@ export function rawFields(fields: readonly FieldSpec[], parsed: ParsedPrintFmt |
     const isElement = element !== null && names.has(`${element[1]}_0`) && /\[/.test(field.cType);
     if (isElement && element[2] !== '0') continue;
     if (isElement) result.push(arrayField(element[1]!, names));
-    else result.push({ name: field.name, print: printField(field, formats.get(field.name), longBits) });
+    else
+      result.push({
+        name: field.name,
+        print: printField(field, formats.get(field.name), { longBits, hasFmt: parsed !== null }),
+      });
   }
   return result;
 }
@@ -42,26 +46,36 @@ function arrayField(name: string, names: ReadonlySet<string>): RawField {
   return { name, print: (get) => `ARRAY[${columns.map((column) => text(get(column))).join(', ')}]` };
 }
 
-function printField(field: FieldSpec, format: FieldFormat | undefined, longBits: 32 | 64): RawField['print'] {
+interface Wording {
+  readonly longBits: 32 | 64;
+  /** The event has a print fmt; else the radix by which a text printed the number counts. */
+  readonly hasFmt: boolean;
+}
+
+/** Without a conversion of their own pointers and unsigned longs are hexadecimal (libtraceevent: print_event_fields). */
+function printField(field: FieldSpec, format: FieldFormat | undefined, wording: Wording): RawField['print'] {
   const { name } = field;
+  const { longBits, hasFmt } = wording;
   const type = fieldType(field, longBits);
   const isPointer = field.cType.trim().endsWith('*');
   const isLong = /\blong\b/.test(field.cType) && !/\blong long\b/.test(field.cType);
+  const isHex = isPointer || (hasFmt ? isLong && !type?.signed : field.radix === 16);
+  const bits = format ? conversionBits(format.conversion, longBits) : 0;
+  // a conversion of fewer bits is that of a cast, and would drop the upper ones
+  const own = format && type && bits >= type.bits ? format : null;
+  const isSigned = own !== null && (own.conversion.type === 'd' || own.conversion.type === 'i');
   return (get) => {
     const value = get(name);
     if (typeof value === 'string') return value;
     if (value === null) return '?';
-    if (format) {
-      const { conversion, prefix } = format;
-      const bits = conversionBits(conversion, longBits);
-      const signed = conversion.type === 'd' || conversion.type === 'i';
-      const cut = signed ? BigInt.asIntN(bits, value) : BigInt.asUintN(bits, value);
-      return (
-        prefix + formatInteger(cut, conversion, Number(conversion.width ?? -1), Number(conversion.precision ?? -1))
-      );
+    // a narrow negative number stays one: in the kernel's cast to unsigned long it would seem to be a huge one
+    if (own && (isSigned || value >= 0n || type!.bits >= bits)) {
+      const { conversion, prefix } = own;
+      const cut = isSigned ? BigInt.asIntN(bits, value) : BigInt.asUintN(bits, value);
+      const text = formatInteger(cut, conversion, Number(conversion.width ?? -1), Number(conversion.precision ?? -1));
+      return prefix + text;
     }
-    if (isPointer || field.radix === 16 || (isLong && !type?.signed)) return formatHex(BigInt.asUintN(64, value));
-    return value.toString();
+    return isHex ? formatHex(BigInt.asUintN(64, value)) : value.toString();
   };
 }
 
