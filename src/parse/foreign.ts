@@ -42,6 +42,6 @@ export function hintForForeign(head: Uint8Array): string | null {
 /** The first bytes as they are shown in an error: `%PDF-1.7`, or in hex where they are no text. */
 export function showStart(head: Uint8Array): string {
   const start = head.subarray(0, 8);
-  const isText = start.every((byte) => byte >= 0x20 && byte < 0x7f);
+  const isText = start.every((byte) => (byte >= 0x20 && byte < 0x7f) || byte === 9 || byte === 10 || byte === 13);
   return isText ? JSON.stringify(Buffer.from(start).toString('latin1')) : Buffer.from(start).toString('hex');
 }
