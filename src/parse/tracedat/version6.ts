@@ -31,6 +31,7 @@ export function openVersion6(header: FileHeader, cursor: ByteCursor): TraceFile 
     try {
       const body: Body = { cursor, options, skips, cpus: cursor.u32() };
       const top = readTagged(body);
+      options.cpuCount ??= body.cpus;
       if ('streams' in top) buffers.push({ name: '', streams: top.streams });
       else text = top;
       for (const buffer of options.buffers)

@@ -58,6 +58,13 @@ describe.skipIf(!hasCaptures)('the format collection', () => {
     expect([rows[0]!.tsNs, rows.at(-1)!.tsNs]).toEqual([firstNs, lastNs]);
   });
 
+  it('gives the same rows for both versions of one recording', async () => {
+    const seven = await decodeCapture('x86-basic/a.dat');
+    const six = await decodeCapture('x86-basic/a.v6.dat.zst');
+    expect(six.summary.meta).toMatchObject({ version: '6', clock: 'mono', kernel: '7.3.4', arch: 'x86_64', cpus: 2 });
+    expect(six.rows).toEqual(seven.rows);
+  });
+
   it('says what the stamps are where they are no time', async () => {
     const units = [];
     for (const name of ['clock-counter', 'clock-x86-tsc', 'clock-uptime', 'tsc2nsec-synthetic']) {
