@@ -4,7 +4,7 @@
  * (trace-cmd: lib/trace-cmd/trace-output.c; perf: tools/perf/util/trace-event-info.c).
  */
 import { TraceError } from '../base/errors.js';
-import type { ByteCursor} from './byte-cursor.js';
+import type { ByteCursor } from './byte-cursor.js';
 import { cursorOver } from './byte-cursor.js';
 import { parseEventFormat, parseFieldLine } from './event-format.js';
 import type { EventFormat } from './event-format.js';
