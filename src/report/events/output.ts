@@ -2,6 +2,7 @@
 import type { Store, Value } from '../../store/db.js';
 import { jsonInteger } from '../json/integer.js';
 import { lineWriter, readTraceFacts, type TraceFacts } from './lines.js';
+import { lostLines } from './lost.js';
 import { countEvents, readEvents, type EventSelection } from './read.js';
 import { eventPrinter } from './render.js';
 import type { EventRow } from './rows.js';
@@ -32,11 +33,14 @@ export async function* renderEvents(
   const traces = await readTraceFacts(store);
   const write = makeWriter(selection, traces, options);
   if (options.format === 'csv') yield 'trace,ts_ns,cpu,tid,comm,system,name,text\n';
+  const lost = options.format === 'text' ? await lostLines(store, selection, options.style) : () => '';
   let left = options.limit ?? Infinity;
   if (left <= 0) return;
   for await (const batch of readEvents(store, selection)) {
     let text = '';
-    for (const event of left < batch.length ? batch.slice(0, left) : batch) text += `${write(event)}\n`;
+    for (const event of left < batch.length ? batch.slice(0, left) : batch) {
+      text += `${lost(event)}${write(event)}\n`;
+    }
     if (text !== '') yield text;
     left -= batch.length;
     if (left <= 0) return;

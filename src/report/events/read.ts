@@ -29,6 +29,8 @@ export interface EventSelection {
   readonly where: string | null;
   readonly tasks: TaskLookup;
   readonly isTask: (row: EventRow) => boolean;
+  readonly isCpu: (cpu: number) => boolean;
+  readonly isAfterStart: (tsNs: bigint) => boolean;
 }
 
 /** A `*` and `?` pattern as a regular expression over the whole name. */
@@ -57,7 +59,17 @@ export async function selectEvents(store: Store, query: EventQuery): Promise<Eve
   if (query.toNs != null) conditions.push(`ts_ns < ${query.toNs}`);
   const wanted = query.tasks ?? [];
   if (wanted.length > 0) conditions.push(await taskCondition(store, wanted));
-  return { types, condition: conditions.join(' AND '), where, tasks, isTask: taskFilter(wanted, tasks) };
+  const cpus = query.cpus ?? [];
+  const fromNs = query.fromNs ?? null;
+  return {
+    types,
+    condition: conditions.join(' AND '),
+    where,
+    tasks,
+    isTask: taskFilter(wanted, tasks),
+    isCpu: (cpu) => cpus.length === 0 || cpus.includes(cpu),
+    isAfterStart: (tsNs) => fromNs === null || tsNs >= fromNs,
+  };
 }
 
 function filterNames(
