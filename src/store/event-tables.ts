@@ -7,7 +7,7 @@ import { FIELD_TYPES, fieldColumnNames, widenColumn, widerType, type FieldType }
 import { EVENT_COLUMNS, eventTableName } from './schema.js';
 
 /** What all writers together may hold before they are told to flush: bounds memory with hundreds of tracepoints. */
-const MAX_PENDING_BYTES = 64 << 20;
+const MAX_PENDING_BYTES = 24 << 20;
 
 interface EventTable {
   readonly name: string;
