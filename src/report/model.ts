@@ -28,6 +28,8 @@ export interface TraceSummary {
   readonly lost: number | null;
   /** Stretches of single CPUs in which events may be missing. */
   readonly lostStretches: number;
+  /** Sum of the losses that have a count: at least so many events are missing. */
+  readonly lostAtLeast: number;
   readonly skipped: readonly SkippedInput[];
   readonly notes: readonly string[];
 }
@@ -56,6 +58,7 @@ export interface Reboot {
   readonly resetNs: number | null;
 }
 
+/** A reference on guest memory that nobody dropped while the trace ran. */
 export interface Reference {
   readonly gmem: number | null;
   readonly offset: bigint | null;
@@ -81,7 +84,11 @@ export interface Analysis {
   readonly punches: { readonly total: number | null; readonly bytes: number | null };
   /** null: the trace cannot show them. */
   readonly reboots: readonly Reboot[] | null;
-  readonly references: { readonly outstanding: readonly Reference[] | null };
+  readonly references: {
+    readonly outstanding: readonly Reference[] | null;
+    /** References that fell only when their VM or process ended. */
+    readonly untilTeardown: number;
+  };
   readonly findings: readonly Finding[];
   readonly unavailable: readonly Unavailable[];
 }
@@ -108,7 +115,10 @@ export async function readAnalysis(store: Store): Promise<Analysis> {
     memoryFaults: await readMemoryFaults(store, cannot.has('memory_faults')),
     punches: cannot.has('punches') ? { total: null, bytes: null } : await readPunches(store),
     reboots: cannot.has('reboots') ? null : await readReboots(store),
-    references: { outstanding: cannot.has('references') ? null : await readReferences(store) },
+    references: {
+      outstanding: cannot.has('references') ? null : await readReferences(store),
+      untilTeardown: await countUntilTeardown(store),
+    },
     findings: await readFindings(store, traces),
     unavailable,
   };
@@ -118,7 +128,9 @@ export async function readAnalysis(store: Store): Promise<Analysis> {
 export async function readTraces(store: Store): Promise<readonly TraceSummary[]> {
   const traces = await store.rows('SELECT * FROM trace ORDER BY trace_id');
   const skipped = await store.rows('SELECT * FROM skipped ORDER BY trace_id, count DESC, reason');
-  const lost = await store.rows('SELECT trace_id, count(*) AS stretches FROM lost GROUP BY trace_id ORDER BY trace_id');
+  const lost = await store.rows(
+    'SELECT trace_id, count(*) AS stretches, coalesce(sum(count), 0)::BIGINT AS known FROM lost GROUP BY trace_id ORDER BY trace_id',
+  );
   return traces.map((row) => {
     const id = num(row, 'trace_id');
     const of = (r: Row): boolean => num(r, 'trace_id') === id;
@@ -138,6 +150,7 @@ export async function readTraces(store: Store): Promise<readonly TraceSummary[]>
       events: num(row, 'events'),
       lost: numOrNull(row, 'lost'),
       lostStretches: stretches === undefined ? 0 : num(stretches, 'stretches'),
+      lostAtLeast: stretches === undefined ? 0 : num(stretches, 'known'),
       skipped: skipped
         .filter(of)
         .map((s) => ({ reason: text(s, 'reason'), count: num(s, 'count'), first: text(s, 'first') })),
@@ -205,4 +218,9 @@ async function readReferences(store: Store): Promise<readonly Reference[]> {
     sinceNs: big(row, 'taken_ns'),
     blocksConversion: numOrNull(row, 'blocks_conversion'),
   }));
+}
+
+async function countUntilTeardown(store: Store): Promise<number> {
+  const [row] = await store.rows(`SELECT count(*) AS n FROM page_ref WHERE dropped_by = 'teardown'`);
+  return num(row!, 'n');
 }

@@ -5,7 +5,7 @@ import { durationOr, plural, sinceStart } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import type { Table } from '../table.js';
 import { verdictOf } from '../verdict.js';
-import { drawTable, escapeMarkdown } from './table.js';
+import { drawTable, escapeHtml, escapeMarkdown } from './table.js';
 
 /** Findings that are written out; the table of all stands above them. */
 const DETAILED = 20;
@@ -35,7 +35,11 @@ function traceLine(t: Analysis['traces'][number]): string {
     `${t.format} ${t.version}`.trimEnd(),
     t.kernel === null ? 'kernel unknown' : `Linux ${t.kernel} ${t.arch ?? ''}`.trimEnd(),
     plural(t.events, 'event'),
-    t.lost === 0 ? 'nothing lost' : t.lost === null ? 'events lost, count unknown' : `${formatCount(t.lost)} lost`,
+    t.lost === 0
+      ? 'nothing lost'
+      : t.lost === null
+        ? `at least ${formatCount(Math.max(1, t.lostAtLeast))} lost`
+        : `${formatCount(t.lost)} lost`,
   ];
   return `- ${parts.join(' · ')}`;
 }
@@ -73,7 +77,7 @@ function findingDetails(finding: Finding, options: RenderOptions): string {
     ...(lines.length === 0 ? [] : [`\`\`\`\n${lines.join('\n')}\n\`\`\`\n`]),
     ...(rest > 0 ? [`${plural(rest, 'more event')} of evidence.\n`] : []),
   ];
-  return body.length === 0 ? '' : fold(`${finding.rule}: ${escapeMarkdown(finding.title)}`, body.join('\n'));
+  return body.length === 0 ? '' : fold(`${finding.rule}: ${finding.title}`, body.join('\n'));
 }
 
 function conversions({ conversions: summary }: Analysis): string {
@@ -141,5 +145,5 @@ function losses({ traces }: Analysis): string {
 }
 
 function fold(summary: string, body: string): string {
-  return `\n<details><summary>${summary}</summary>\n\n${body}\n</details>\n`;
+  return `\n<details><summary>${escapeHtml(summary)}</summary>\n\n${body}\n</details>\n`;
 }

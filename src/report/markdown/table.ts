@@ -1,8 +1,13 @@
 import { UNKNOWN_CELL, type CellValue, type Table } from '../table.js';
 
-/** A text that Markdown shows as it is. */
+/** A text that Markdown shows as it is. An underscore within a word is no mark-up there. */
 export function escapeMarkdown(text: string): string {
-  return text.replace(/[\\`*_{}[\]<>|]/g, '\\$&').replace(/\r?\n/g, ' ');
+  return text.replace(/[\\`*{}[\]<>|]|(?<!\w)_|_(?!\w)/g, '\\$&').replace(/\r?\n/g, ' ');
+}
+
+/** A text within HTML tags. */
+export function escapeHtml(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
 const cell = (value: CellValue): string => (value === null ? UNKNOWN_CELL : escapeMarkdown(String(value)));

@@ -37,7 +37,7 @@ function traceLine(trace: TraceSummary, options: RenderOptions): string {
 
 function lossWords(trace: TraceSummary): string {
   const skipped = trace.skipped.length === 0 ? '' : `, parts unreadable`;
-  if (trace.lost === null) return `events lost, count unknown${skipped}`;
+  if (trace.lost === null) return `at least ${formatCount(Math.max(1, trace.lostAtLeast))} lost${skipped}`;
   if (trace.lost > 0) return `${formatCount(trace.lost)} lost${skipped}`;
   if (trace.lostStretches > 0) return `may lack events${skipped}`;
   return skipped === '' ? 'nothing lost' : 'parts unreadable';
@@ -65,9 +65,10 @@ function identityBlock(analysis: Analysis, options: RenderOptions): string {
 function vmCells(vm: VmSummary, analysis: Analysis): string[] {
   const gmems = analysis.gmems.filter((g) => vm.gmems.includes(g.id));
   const memory = gmems.map((g) => {
-    const slots = new Set(g.bindings.map((b) => b.slot ?? b.gpa)).size;
+    const slots = new Set(g.bindings.flatMap((b) => (b.slot === null ? [] : [b.slot]))).size;
     const size = g.size === null ? '' : ` ${formatBytes(Number(g.size))}`;
-    return `gmem${g.id}${size}${slots === 0 ? '' : ` in ${plural(slots, 'slot')}`}`;
+    const bound = g.bindings.length === 0 ? '' : ', slots not seen';
+    return `gmem${g.id}${size}${slots === 0 ? bound : ` in ${plural(slots, 'slot')}`}`;
   });
   return [
     vm.platform ?? 'platform unknown',
@@ -126,21 +127,25 @@ function otherFacts(analysis: Analysis, options: RenderOptions): string[] {
           '  ',
         ),
   ];
-  const outstanding = references.outstanding;
-  if (outstanding === null) lines.push('References     unknown (see below)');
-  else if (outstanding.length === 0) lines.push('References     none outstanding');
-  else {
-    const holders = new Set(outstanding.map((r) => `${r.holder.task ?? 'unknown task'}-${r.holder.tid ?? '?'}`));
-    const bytes = outstanding.reduce((sum, r) => sum + r.size, 0);
-    const blocking = outstanding.filter((r) => r.blocksConversion !== null).length;
-    const parts = [
-      `References     ${formatCount(outstanding.length)} outstanding (${formatBytes(bytes)})`,
-      `${formatCount(blocking)} in the way of a conversion`,
-      `held by ${[...holders].slice(0, 4).join(', ')}${holders.size > 4 ? ` and ${holders.size - 4} more` : ''}`,
-    ];
-    lines.push(wrapParts(parts, ' · ', options.width, '  '));
+  return [...lines, referenceFact(references, options)];
+}
+
+function referenceFact({ outstanding, untilTeardown }: Analysis['references'], options: RenderOptions): string {
+  if (outstanding === null) return 'References     unknown (see below)';
+  const late = untilTeardown === 0 ? [] : [`${formatCount(untilTeardown)} dropped only when their VM or process ended`];
+  if (outstanding.length === 0) {
+    return wrapParts(['References     none outstanding at the end', ...late], ' · ', options.width, '  ');
   }
-  return lines;
+  const holders = new Set(outstanding.map((r) => `${r.holder.task ?? 'unknown task'}-${r.holder.tid ?? '?'}`));
+  const bytes = outstanding.reduce((sum, r) => sum + r.size, 0);
+  const blocking = outstanding.filter((r) => r.blocksConversion !== null).length;
+  const parts = [
+    `References     ${formatCount(outstanding.length)} outstanding (${formatBytes(bytes)})`,
+    `${formatCount(blocking)} in the way of a conversion`,
+    `held by ${[...holders].slice(0, 4).join(', ')}${holders.size > 4 ? ` and ${holders.size - 4} more` : ''}`,
+    ...late,
+  ];
+  return wrapParts(parts, ' · ', options.width, '  ');
 }
 
 function unavailableBlock({ unavailable }: Analysis, options: RenderOptions): string {
@@ -167,7 +172,7 @@ function lossesBlock({ traces }: Analysis, options: RenderOptions): string {
       trace.lostStretches === 0
         ? []
         : [
-            `${where}${trace.lost === null ? 'an unknown number of' : formatCount(trace.lost)} events lost in ` +
+            `${where}${trace.lost === null ? `at least ${formatCount(Math.max(1, trace.lostAtLeast))}` : formatCount(trace.lost)} events lost in ` +
               `${plural(trace.lostStretches, 'stretch', 'stretches')} of single CPUs; nothing that overlaps them is said to be observed`,
           ];
     const skipped = trace.skipped.map((s) => `${where}${s.reason}: ${formatCount(s.count)} times, first at ${s.first}`);

@@ -4,17 +4,19 @@ import type { ConversionLine, ConversionSummary, PhaseShare } from '../model-con
 import { durationOr, plural } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { UNKNOWN_CELL } from '../table.js';
-import { drawTable, wrapParts } from './layout.js';
+import { drawTable, visibleLength, wrapParts } from './layout.js';
 
 /** Narrower than this, p99 makes room for the histogram; `latency` has all percentiles. */
 const WIDE = 90;
-const SPARKLINE = 9;
+/** Columns of a histogram at least, and at most (three a decade: five decades). */
+const SPARKLINE = { least: 6, most: 15 };
 
 /** Conversions by direction, origin and outcome, then where their time goes. */
 export function renderConversionSummary(summary: ConversionSummary, options: RenderOptions): string {
   if (summary.total === null) return 'Conversions    unknown (see below)\n';
   if (summary.total === 0) return 'Conversions    none\n';
   const parts = [
+    title(summary, options),
     table(summary, options),
     footnotes(summary, options),
     ...phaseLines(summary.phases, options),
@@ -24,8 +26,6 @@ export function renderConversionSummary(summary: ConversionSummary, options: Ren
 }
 
 function table({ lines }: ConversionSummary, options: RenderOptions): string {
-  const buckets = lines.flatMap((line) => line.histogram.map((b) => b.index));
-  const axis = { from: Math.min(...buckets), to: Math.max(...buckets) };
   const wide = options.width >= WIDE;
   const row = (line: ConversionLine): string[] => [
     line.direction ?? 'unknown',
@@ -37,37 +37,44 @@ function table({ lines }: ConversionSummary, options: RenderOptions): string {
     durationOr(line.latency.p90),
     ...(wide ? [durationOr(line.latency.p99)] : []),
     durationOr(line.latency.max),
-    buckets.length === 0 ? '' : drawSparkline(line.histogram, axis, { width: SPARKLINE, unicode: options.unicode }),
   ];
-  return drawTable(lines.map(row), {
-    head: ['Conversions', '', '', 'count', 'pages', 'p50', 'p90', ...(wide ? ['p99'] : []), 'max', 'fast - slow'],
-    aligns: [
-      'left',
-      'left',
-      'left',
-      'right',
-      'right',
-      'right',
-      'right',
-      ...(wide ? ['right' as const] : []),
-      'right',
-      'left',
-    ],
-    indent: 0,
-  });
+  const rights = Array.from({ length: wide ? 6 : 5 }, () => 'right' as const);
+  const figures = drawTable(lines.map(row), {
+    head: ['', '', '', 'count', 'pages', 'p50', 'p90', ...(wide ? ['p99'] : []), 'max'],
+    aligns: ['left', 'left', 'left', ...rights],
+    indent: 1,
+  }).split('\n');
+  const sparklines = histograms(lines, options.width - Math.max(...figures.map(visibleLength)) - 2, options.unicode);
+  return figures
+    .map((line, k) =>
+      `${line}  ${k === 0 ? (options.unicode ? 'fast…slow' : 'fast-slow') : sparklines[k - 1]!}`.trimEnd(),
+    )
+    .join('\n');
+}
+
+/** One histogram a line, all over the same range of durations. */
+function histograms(lines: readonly ConversionLine[], room: number, unicode: boolean): readonly string[] {
+  const buckets = lines.flatMap((line) => line.histogram.map((b) => b.index));
+  if (buckets.length === 0) return lines.map(() => '');
+  const axis = { from: Math.min(...buckets), to: Math.max(...buckets) };
+  const width = Math.max(SPARKLINE.least, Math.min(SPARKLINE.most, room));
+  return lines.map((line) => drawSparkline(line.histogram, axis, { width, unicode }));
+}
+
+function title({ total, certainties }: ConversionSummary, { paint, width }: RenderOptions): string {
+  const sure = certainties.map((c) => `${formatCount(c.count)} ${c.certainty}`);
+  return wrapParts([`${paint('strong', 'Conversions')}  ${formatCount(total ?? 0)}`, ...sure], ' · ', width, '  ');
 }
 
 /** What the figures of the table do not hold. */
-function footnotes({ lines, certainties }: ConversionSummary, options: RenderOptions): string {
+function footnotes({ lines }: ConversionSummary, options: RenderOptions): string {
   const unseen = lines.reduce((sum, line) => sum + (line.count - line.latency.count), 0);
   const vmm = lines.some((line) => line.origin === 'vmm' && line.latency.count > 0);
-  const sure = certainties.map((c) => `${formatCount(c.count)} ${c.certainty}`).join(', ');
   const notes = [
-    ` ${sure}`,
     ...(vmm ? ['vmm: time of the ioctl, no vCPU waited'] : []),
     ...(unseen > 0 ? [`${formatCount(unseen)} without a time (start or end not seen)`] : []),
   ];
-  return wrapParts(notes, ' · ', options.width, ' ');
+  return notes.length === 0 ? '' : wrapParts([` ${notes[0]!}`, ...notes.slice(1)], ' · ', options.width, '   ');
 }
 
 function phaseLines(phases: readonly PhaseShare[], options: RenderOptions): readonly string[] {
