@@ -2,7 +2,9 @@
  * The database: opening, settings, queries. One Store is one DuckDB instance, owned by one thread (a file opened twice
  * from one process gives two instances that do not see each other).
  */
+import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { DuckDBConnection, DuckDBValue } from '@duckdb/node-api';
 import type { Connection, Database } from '@duckdb/node-bindings';
 import { TraceError } from '../base/errors.js';
@@ -58,7 +60,7 @@ function settings(path: string | null, options: StoreOptions): Record<string, st
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
     memory_limit: options.memory ?? (path === null ? MEMORY_MEMORY : FILE_MEMORY),
-    temp_directory: path === null || options.readOnly ? `${tmpdir()}/gmemtrace-${process.pid}.tmp` : `${path}.tmp`,
+    temp_directory: path === null || options.readOnly ? join(tmpdir(), `gmemtrace-${randomUUID()}.tmp`) : `${path}.tmp`,
     // With `false` the appender takes twice the CPU and, into a file, twice the memory (1.5.6, 4 M rows).
     preserve_insertion_order: 'true',
   };
