@@ -3,7 +3,10 @@
  * exact; a pair seen in a fault or a punch proves a page; between two pairs of equal distance the rest is inferred.
  */
 import { PAGE_SIZE } from '../base/units.js';
+import { ATTRIBUTE_MASK, ATTRIBUTE_SHARED } from './axes.js';
 import type { Certainty } from './identity.js';
+import { stateAt } from './intervals.js';
+import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
 import type { MemoryEvent } from './event.js';
 import { stateOf, type Binding, type Conversion, type Replay, type Thread, type VmState } from './state.js';
 
@@ -130,6 +133,23 @@ export function noteRequestedFrame(replay: Replay, thread: Thread, ev: MemoryEve
   thread.added = null;
   if (!added || added.pfn !== ev.value || !thread.fault) return;
   addPair(replay, thread.vm, ev.address, added.inode, added.offset, ev.ts);
+}
+
+/**
+ * A page inserted by a vCPU thread inside its guest's fault, where kvm_mmu_spte_requested is not recorded: the page of
+ * that gpa, unless the access was to the shared view of a VM whose shared memory lies elsewhere.
+ */
+export function noteInsertion(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const { fault, vm } = thread;
+  if (replay.sources.spteRequested || !fault || !vm || thread.request || Number.isNaN(thread.exitNs)) return;
+  const { gpa, wanted } = splitGpa(vm, fault.address);
+  const isElsewhere = !vm.inPlace && (wanted === 'shared' || isShared(vm, gpa));
+  if (isElsewhere || gpa >= LOWEST_SHARED_BIT) return;
+  addPair(replay, vm, gpa, ev.inode, ev.address, ev.ts);
+}
+
+function isShared(vm: VmState, gpa: number): boolean {
+  return (stateAt(vm.map, gpa / PAGE_SIZE) & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED;
 }
 
 /** How an offset is known for a gpa range; null where it is not. */

@@ -1,9 +1,11 @@
 /** Exits to userspace: which of them is a guest's request, and which a fault on the wrong view. */
 import { PAGE_SIZE } from '../base/units.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
-import { isCarried, noteResetSign } from './reboots.js';
-import { closeRequest, openRequest, splitGpa } from './requests.js';
-import type { MemoryFault, Replay, Request, RequestWay, Thread } from './state.js';
+import { isCarried, noteResetSign, noteRunFailure, noteSystemEvent } from './reboots.js';
+import { closeRequest, openRequest } from './requests.js';
+import { splitGpa } from './shared-bit.js';
+import { KVM_EXIT_UNSHARE, noteTouchFault, noteUnshareExit } from './unshare-exits.js';
+import type { Conversion, MemoryFault, Replay, Request, RequestWay, Thread } from './state.js';
 
 /** include/uapi/linux/kvm.h */
 const KVM_EXIT_HYPERCALL = 3;
@@ -118,6 +120,26 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
   openRequest(replay, thread, request);
 }
 
+/** A page whose unshare is not done was touched, and KVM answers with a memory fault: it belongs to that wish. */
+function onTouchFault(replay: Replay, thread: Thread, ev: MemoryEvent, row: Conversion): void {
+  replay.faults.push({
+    vm: row.vm,
+    vcpu: thread.vcpu,
+    tid: thread.tid,
+    ts: ev.ts,
+    faultNs: thread.fault?.ts ?? NaN,
+    resumeNs: NaN,
+    address: row.gpa,
+    gpa: row.gpa,
+    wanted: 'private',
+    cause: 'pending-conversion',
+    epoch: row.epoch,
+    conversion: row,
+    evidence: evidenceOf(ev),
+    certainty: 'inferred',
+  });
+}
+
 /** KVM_RUN returns to userspace. */
 export function noteUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const reason = ev.value;
@@ -129,6 +151,17 @@ export function noteUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): v
     return;
   }
   if (thread.request) closeRequest(replay, thread, NaN);
+  if (errno < 0) noteRunFailure(replay, thread);
+  if (reason === KVM_EXIT_UNSHARE) {
+    noteUnshareExit(replay, thread, ev);
+    return;
+  }
+  const touched = noteTouchFault(replay, thread, ev);
+  if (touched) {
+    onTouchFault(replay, thread, ev, touched);
+    return;
+  }
   if (isMemoryFault(replay, reason, errno)) onMemoryFault(replay, thread, ev, reason);
-  else if (reason === KVM_EXIT_SHUTDOWN || reason === KVM_EXIT_SYSTEM_EVENT) noteResetSign(thread, ev.ts);
+  else if (reason === KVM_EXIT_SYSTEM_EVENT) noteSystemEvent(replay, thread, ev.ts);
+  else if (reason === KVM_EXIT_SHUTDOWN) noteResetSign(thread, ev.ts);
 }

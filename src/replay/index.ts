@@ -35,9 +35,14 @@ function settleSources(statements: readonly Statement[], seen: Uint32Array, isAr
     guestEntries: came('guest_entry'),
     hypercalls: came('hypercall'),
     pageRefs: came('page_ref'),
+    spteRequested: came('spte_requested'),
     fallocate: came('fallocate_exit'),
     switches: has('event sched.sched_switch'),
     isArm,
+    hypPages: came('hyp_hvc') || came('hyp_share') || came('hyp_unshare'),
+    donateRet: came('donate_ret'),
+    hostReclaims: came('host_reclaim'),
+    hostReclaimRet: came('host_reclaim_ret'),
   };
 }
 

@@ -14,19 +14,42 @@ import {
   openIoctlAttempt,
 } from './attempts.js';
 import { withAllocation } from './axes.js';
-import { noteBind, noteBindDone, noteBindResult, noteFolio, noteRequestedFrame, noteUnbind } from './bindings.js';
+import { noteBind, noteBindDone, noteBindResult, noteFolio, noteInsertion, noteRequestedFrame, noteUnbind } from './bindings.js';
+import { followRun } from './run-phase.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { noteUserExit } from './exits.js';
 import { KVM_RUN } from './facts.js';
 import { KIND } from './kinds.js';
 import { closePunch, notePunchedPage, openPunch } from './punches.js';
-import { noteEntry, noteResetCost, noteResetSign, noteRun, noteVcpuState } from './reboots.js';
+import {
+  noteDonation,
+  noteDonationResult,
+  noteForcedReclaim,
+  noteFrameReference,
+  noteReclaimResult,
+  noteSignal,
+  noteSlot,
+  noteVmEnd,
+  settleRefused,
+  stepHypPage,
+} from './pkvm-pages.js';
+import {
+  dropWishes,
+  isHypKind,
+  noteHostAnswer,
+  noteHostCall,
+  noteHypCall,
+  noteHypEnter,
+  noteHypExit,
+  noteMadeUpAbort,
+  noteOtherWork,
+} from './pkvm-calls.js';
+import { noteEntry, notePsci, noteResetCost, noteResetSign, noteRun, noteVcpuState } from './reboots.js';
 import type { References } from './references.js';
-import { abandonRequest, closeRequest, setState, sharedBitOf } from './requests.js';
+import { abandonRequest, closeRequest, setState } from './requests.js';
+import { sharedBitOf } from './shared-bit.js';
 import { threadOf, type Replay, type Thread } from './state.js';
-
-/** PSCI SYSTEM_RESET and SYSTEM_RESET2 (include/uapi/linux/psci.h). */
-const PSCI_RESETS = new Set([0x84000009, 0x84000012, 0xc4000012]);
+import { abandonUnshare, noteUnshareEntry, noteUnshareRun } from './unshare-exits.js';
 
 /** The vCPU left the guest: what it asked for before is answered. */
 function onGuestExit(thread: Thread, ev: MemoryEvent): void {
@@ -46,6 +69,8 @@ function onGuestEntry(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const row = closeRequest(replay, thread, ev.ts);
   if (thread.batch > 0) endBatch(replay, thread, ev.ts);
   if (!row) resumeFault(replay, thread, ev.ts);
+  if (replay.pkvm.unshares.has(thread.tid)) noteUnshareEntry(replay, thread, ev.ts);
+  else if (!row) noteHostAnswer(replay, thread, ev.ts);
   thread.exitNs = NaN;
   thread.fault = null;
   thread.asked = null;
@@ -97,6 +122,7 @@ function onIoctlExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
 
 /** A page came into or left the page cache of a guest_memfd whose gpa is known. */
 function onPage(replay: Replay, thread: Thread, ev: MemoryEvent, isAdd: boolean): void {
+  if (isAdd) noteInsertion(replay, thread, ev);
   if (isAdd) thread.added = { inode: ev.inode, dev: ev.extra, offset: ev.address, pfn: ev.value };
   else notePunchedPage(thread, ev);
   const bound = replay.bindings.findLast(
@@ -131,10 +157,16 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
   const kind = ev.kind;
   if (kind === KIND.page_ref) {
     references.noteRef(ev);
+    noteFrameReference(replay, ev);
     return;
   }
+  if (isHypKind(kind)) return stepHyp(replay, ev);
   const thread = threadOf(replay, ev.tid, ev.ts);
   if (kind !== KIND.switch_in && kind !== KIND.switch_out) thread.lastCpu = ev.cpu;
+  if (!followRun(replay, thread, ev)) {
+    replay.gaps.push(ev.ts);
+    taintThread(replay, thread, ev.ts);
+  }
   switch (kind) {
     case KIND.guest_exit:
       return onGuestExit(thread, ev);
@@ -154,6 +186,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return noteMapGpa(thread, ev);
     case KIND.guest_fault:
       learnSharedBit(thread, ev.address);
+      noteMadeUpAbort(replay, thread, ev);
       thread.fault = { address: ev.address, code: ev.value, ts: ev.ts, evidence: evidenceOf(ev) };
       return;
     case KIND.user_exit:
@@ -163,7 +196,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return;
     case KIND.run_enter:
       if (thread.request && ev.value === 3) thread.request.answer = Math.abs(ev.result);
-      return;
+      return noteUnshareRun(replay, thread, ev);
     case KIND.ioctl_enter:
       return onIoctlEnter(replay, thread, ev);
     case KIND.ioctl_exit:
@@ -220,8 +253,24 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return noteResetSign(thread, ev.ts);
     case KIND.hvc:
     case KIND.system_reset:
-      if (PSCI_RESETS.has(ev.value)) noteResetSign(thread, ev.ts);
-      return;
+      noteHostCall(thread, ev);
+      return notePsci(replay, thread, ev.value, ev.ts);
+    case KIND.mmio:
+      return noteOtherWork(replay, ev.tid);
+    case KIND.slot_set:
+      return noteSlot(replay, thread, ev);
+    case KIND.donate:
+      return noteDonation(replay, thread, ev);
+    case KIND.donate_ret:
+      return noteDonationResult(replay, thread, ev);
+    case KIND.vm_destroy:
+      return noteVmEnd(replay, ev);
+    case KIND.host_reclaim:
+      return noteForcedReclaim(replay, thread, ev);
+    case KIND.host_reclaim_ret:
+      return noteReclaimResult(replay, thread, ev.ts, ev.result);
+    case KIND.host_signal:
+      return noteSignal(replay, thread, ev);
     case KIND.switch_out:
       thread.onCpu = false;
       if (ev.value === 3) onTaskEnd(replay, thread);
@@ -231,6 +280,20 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return;
     case KIND.task_exit:
       return onTaskEnd(replay, thread);
+  }
+}
+
+/** An event of the hypervisor's own buffer. */
+function stepHyp(replay: Replay, ev: MemoryEvent): void {
+  switch (ev.kind) {
+    case KIND.hyp_enter:
+      return noteHypEnter(replay, ev);
+    case KIND.hyp_exit:
+      return noteHypExit(replay, ev);
+    case KIND.hyp_hvc:
+      return noteHypCall(replay, ev);
+    default:
+      return stepHypPage(replay, ev);
   }
 }
 
@@ -278,29 +341,39 @@ function noteMapGpa(thread: Thread, ev: MemoryEvent): void {
  * on its own CPU all the while, as the scheduler's events show, keeps what is known of it.
  */
 export function taint(replay: Replay, cpu: number | null, atNs: number): void {
+  dropWishes(replay, 'unknown');
   for (const thread of replay.threads.values()) {
     const stayed = replay.sources.switches && thread.onCpu && cpu !== null && thread.lastCpu !== cpu;
     if (stayed) continue;
-    thread.attempt = null;
-    thread.ioctl = null;
-    thread.punch = null;
-    thread.asked = null;
-    thread.fault = null;
-    thread.exitNs = NaN;
-    thread.exitReason = NaN;
-    thread.lastShared = null;
-    thread.lastVmm = null;
-    thread.pendingBind = null;
-    thread.added = null;
-    thread.pfnGpa = null;
-    thread.batch = 0;
-    thread.tainted = true;
-    abandonRequest(replay, thread, atNs);
+    thread.phase = 'unknown';
+    taintThread(replay, thread, atNs);
   }
+}
+
+/** What the thread did before says nothing any more of what it does now. */
+function taintThread(replay: Replay, thread: Thread, atNs: number): void {
+  thread.attempt = null;
+  thread.ioctl = null;
+  thread.punch = null;
+  thread.asked = null;
+  thread.fault = null;
+  thread.exitNs = NaN;
+  thread.exitReason = NaN;
+  thread.lastShared = null;
+  thread.lastVmm = null;
+  thread.pendingBind = null;
+  thread.added = null;
+  thread.pfnGpa = null;
+  thread.batch = 0;
+  thread.tainted = true;
+  abandonRequest(replay, thread, atNs);
+  abandonUnshare(replay, thread.tid);
 }
 
 /** The trace ends: what is still open stays open. */
 export function finishReplay(replay: Replay): void {
+  dropWishes(replay, 'pending');
+  settleRefused(replay);
   for (const thread of replay.threads.values()) {
     dropAttempt(replay, thread);
     if (thread.punch) closePunch(replay, thread, NaN, NaN);

@@ -63,9 +63,30 @@ export function noteVcpuState(replay: Replay, thread: Thread, fd: number, cmd: n
   if (boot.resetting) return;
   if (boot.stateSet.size >= vm.identity.vcpus.size) {
     const sign = boot.resetSign;
+    if (Number.isNaN(sign) && boot.runFailed) return;
     if (Number.isNaN(sign)) startEpoch(replay, vm, boot.stateSince, 'registers set on every vCPU', 'inferred');
     else startEpoch(replay, vm, sign, 'reset exit, then registers set on every vCPU', 'observed');
   }
+}
+
+/** PSCI SYSTEM_RESET and SYSTEM_RESET2, and SYSTEM_OFF (include/uapi/linux/psci.h). */
+const PSCI_RESETS = new Set([0x84000009, 0x84000012, 0xc4000012]);
+const PSCI_OFF = 0x84000008;
+
+/** A PSCI call of the guest: a reset is a reset; after an off the exit that follows is none. */
+export function notePsci(replay: Replay, thread: Thread, func: number, ts: number): void {
+  if (func === PSCI_OFF) replay.pkvm.poweredOff.add(thread.tid);
+  if (PSCI_RESETS.has(func)) noteResetSign(thread, ts);
+}
+
+/** KVM_EXIT_SYSTEM_EVENT: a reset, unless the guest was seen switching itself off. */
+export function noteSystemEvent(replay: Replay, thread: Thread, ts: number): void {
+  if (!replay.pkvm.poweredOff.delete(thread.tid)) noteResetSign(thread, ts);
+}
+
+/** KVM_RUN returned an error: on arm64 the guest cannot go on as it is, and the VMM may set its registers anew. */
+export function noteRunFailure(replay: Replay, thread: Thread): void {
+  if (replay.sources.isArm && thread.vm) thread.vm.boot.runFailed = true;
 }
 
 /** A reset or shutdown exit, or a write to the reset port. */
@@ -105,6 +126,7 @@ export function noteRun(replay: Replay, thread: Thread, fd: number, ts: number):
   const { boot } = vm;
   if (!boot.hasRun) noteNewVm(replay, vm);
   boot.hasRun = true;
+  boot.runFailed = false;
   vm.lastRunNs = ts;
   if (boot.resetting) {
     boot.resetting.sharedPages = countShared(vm);
@@ -131,6 +153,9 @@ export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: numbe
   if (!vm || replay.sources.ioctls || Number.isNaN(rip) || Number.isNaN(thread.vcpu)) return;
   const { boot } = vm;
   vm.lastRunNs = ts;
+  const isRepaired = boot.runFailed;
+  boot.runFailed = false;
+  if (isRepaired) return;
   const first = boot.firstRip.get(thread.vcpu);
   if (first === undefined) {
     boot.firstRip.set(thread.vcpu, rip);

@@ -3,6 +3,7 @@
  * conversion rows made of them (reference chapter 02, chapter 07 §0). One request waits on one vCPU thread.
  */
 import { PAGE_SIZE } from '../base/units.js';
+import { sharedBitOf } from './shared-bit.js';
 import { changeRange, forEachRun } from './intervals.js';
 import { attributeCode, ATTRIBUTE_MASK, withAttribute, withConversion } from './axes.js';
 import type { Certainty } from './identity.js';
@@ -22,31 +23,6 @@ import {
 const TDX_CHUNK = 2 * 1024 * 1024;
 /** A guest that was told RETRY asks for the rest at once. */
 const TDX_RETRY_WITHIN_NS = 1_000_000;
-
-/** Lowest bit that can mark a shared gpa: above any RAM of a guest that has one (bit 39 of the lab, 47 and 51 of TDX). */
-const LOWEST_SHARED_BIT = 2 ** 36;
-
-function isPowerOfTwo(value: number): boolean {
-  return value >= 1 && Number.isInteger(Math.log2(value));
-}
-
-/** The shared bit that a fault's address carries against the range that answered it: 0 = none, NaN = no match. */
-export function sharedBitOf(faultAddress: number, gpa: number, size: number): number {
-  const page = Math.floor(faultAddress / PAGE_SIZE) * PAGE_SIZE;
-  if (page >= gpa && page < gpa + size) return 0;
-  const bit = 2 ** Math.floor(Math.log2(page - gpa));
-  const rest = page - bit;
-  return bit >= LOWEST_SHARED_BIT && isPowerOfTwo(bit) && rest >= gpa && rest < gpa + size ? bit : NaN;
-}
-
-/** gpa without the VM's shared bit, and whether the bit was set; wanted is null while the bit is not known. */
-export function splitGpa(vm: VmState | null, address: number): { gpa: number; wanted: 'private' | 'shared' | null } {
-  const page = Math.floor(address / PAGE_SIZE) * PAGE_SIZE;
-  const bit = vm?.sharedBit ?? NaN;
-  if (Number.isNaN(bit)) return { gpa: page, wanted: null };
-  const isShared = Math.floor(page / bit) % 2 === 1;
-  return { gpa: isShared ? page - bit : page, wanted: isShared ? 'shared' : 'private' };
-}
 
 function markConverting(replay: Replay, request: Request, nowNs: number, direction: Direction | null): void {
   // A fault's address may carry the shared bit: its page is known only with its answer.

@@ -1,6 +1,6 @@
 /** After the last event: what only the whole trace tells — offsets, the shared bit, the pages of implicit conversions. */
 import { makeLocator, type Locator } from './bindings.js';
-import { splitGpa } from './requests.js';
+import { splitGpa } from './shared-bit.js';
 import type { Conversion, Replay } from './state.js';
 
 function settleFaults(replay: Replay): void {
@@ -34,9 +34,23 @@ function settleRange(row: Conversion, locator: Locator): void {
   if (row.direction === null && row.certainty !== 'assumed') row.certainty = 'unknown';
 }
 
+/**
+ * Events are missing that no marker tells of, so any may be: what rests on the absence of a request or of its answer
+ * is not said.
+ */
+function withdrawAbsences(replay: Replay): void {
+  if (replay.gaps.length === 0) return;
+  for (const row of replay.conversions) {
+    if (row.outcome === 'refused' && row.certainty === 'inferred') row.outcome = 'unknown';
+    const runsGuest = !Number.isNaN(replay.threads.get(row.tid)?.vcpu ?? NaN);
+    if (row.origin === 'vmm' && runsGuest) row.certainty = 'assumed';
+  }
+}
+
 /** Settles every row; gives the locator for what is written later. */
 export function settle(replay: Replay): Locator {
   settleFaults(replay);
+  withdrawAbsences(replay);
   const locator = makeLocator(replay);
   for (const row of replay.conversions) settleRange(row, locator);
   const when = (c: Conversion): number => (Number.isNaN(c.requestNs) ? c.exitNs : c.requestNs);

@@ -2,6 +2,8 @@
 import type { Evidence } from './event.js';
 import type { Certainty, Identity, VmIdentity } from './identity.js';
 import { makeIntervalMap, type IntervalMap } from './intervals.js';
+import { makePkvm, type Pkvm } from './pkvm-state.js';
+import type { RunPhase } from './run-phase.js';
 
 export type Direction = 'to_private' | 'to_shared';
 export type Origin = 'explicit' | 'implicit' | 'vmm';
@@ -180,6 +182,8 @@ export interface BootState {
   /** Descriptors of vCPUs whose registers were set since the last KVM_RUN, and when the first was. */
   readonly stateSet: Map<number, number>;
   stateSince: number;
+  /** The last KVM_RUN ended with an error (arm64): setting registers then repairs the vCPU and is no reboot. */
+  runFailed: boolean;
   /** A reset or shutdown exit, or a write to 0xcf9, since the last entry: its time. */
   resetSign: number;
   readonly firstRip: Map<number, number>;
@@ -212,6 +216,7 @@ export interface Thread {
   batch: number;
   lastCpu: number;
   onCpu: boolean;
+  phase: RunPhase;
   /** Events may be missing since its last edge of KVM_RUN: what it did before says nothing of what it does now. */
   tainted: boolean;
   folio: { inode: number; offset: number; ts: number } | null;
@@ -240,9 +245,15 @@ export interface Sources {
   readonly guestEntries: boolean;
   readonly hypercalls: boolean;
   readonly pageRefs: boolean;
+  readonly spteRequested: boolean;
   readonly fallocate: boolean;
   readonly switches: boolean;
   readonly isArm: boolean;
+  /** The hypervisor's buffer names the pages that guests share and unshare. */
+  readonly hypPages: boolean;
+  readonly donateRet: boolean;
+  readonly hostReclaims: boolean;
+  readonly hostReclaimRet: boolean;
 }
 
 export interface LostSpan {
@@ -263,7 +274,10 @@ export interface Replay {
   readonly reboots: Reboot[];
   readonly bindings: Binding[];
   readonly intervals: IntervalRow[];
+  readonly pkvm: Pkvm;
   batches: number;
+  /** Times at which a thread's events show that some before are missing, without a marker. */
+  readonly gaps: number[];
   lastNs: number;
 }
 
@@ -284,6 +298,7 @@ function makeVmState(identity: VmIdentity): VmState {
       hasRun: false,
       stateSet: new Map(),
       stateSince: NaN,
+      runFailed: false,
       resetSign: NaN,
       firstRip: new Map(),
       left: new Set(),
@@ -307,7 +322,9 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     reboots: [],
     bindings: [],
     intervals: [],
+    pkvm: makePkvm(),
     batches: 0,
+    gaps: [],
     lastNs: 0,
   };
 }
@@ -337,7 +354,8 @@ export function threadOf(replay: Replay, tid: number, ts: number): Thread {
       lastVmm: null,
       batch: 0,
       lastCpu: -1,
-      onCpu: true,
+      onCpu: false,
+      phase: 'unknown',
       tainted: false,
       folio: null,
       pfnGpa: null,
@@ -346,6 +364,8 @@ export function threadOf(replay: Replay, tid: number, ts: number): Thread {
     };
     thread.vm = stateOf(replay, replay.identity.vmOfThread(tid, ts));
     thread.vcpu = replay.identity.vcpuOfThread(tid, ts);
+    // A vCPU thread that was there before the trace may be in the middle of anything.
+    thread.tainted = !Number.isNaN(thread.vcpu) && Number.isNaN(thread.vm?.identity.type ?? NaN);
     replay.threads.set(tid, thread);
   }
   return thread;

@@ -1,0 +1,57 @@
+/**
+ * Where a vCPU thread is in KVM_RUN: an event that cannot follow the one before shows that events are missing, though
+ * no marker says so (perf script's text, for one, holds none; reference chapter 07 §15).
+ */
+import type { MemoryEvent } from './event.js';
+import { KVM_RUN } from './facts.js';
+import { KIND } from './kinds.js';
+import type { Replay, Thread } from './state.js';
+
+export type RunPhase = 'unknown' | 'user' | 'kernel' | 'guest';
+
+/** Whether `ev` can follow in the phase its thread is in, as far as this recording shows the edges. */
+function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
+  const { phase } = thread;
+  if (phase === 'unknown') return true;
+  const { sources } = replay;
+  switch (ev.kind) {
+    case KIND.guest_exit:
+      // The kernel prints no kvm_entry where VM entry fails at once: twice the same is no proof.
+      return phase !== 'user' || !sources.ioctls;
+    case KIND.guest_entry:
+      return phase === 'kernel' || (phase === 'user' && !sources.ioctls);
+    case KIND.user_exit:
+      // Chunks of a MapGPA and ranges of a PSC come out one after the other without entering the guest.
+      return phase === 'kernel' || (phase === 'user' && !sources.ioctls);
+    case KIND.ioctl_enter:
+      return phase === 'user' && !(thread.ioctl && sources.ioctlExits);
+    case KIND.fallocate_enter:
+      return phase === 'user';
+    case KIND.ioctl_exit:
+      return thread.ioctl?.cmd !== KVM_RUN || phase !== 'guest';
+    default:
+      return true;
+  }
+}
+
+function phaseAfter(phase: RunPhase, ev: MemoryEvent): RunPhase {
+  switch (ev.kind) {
+    case KIND.guest_exit:
+      return 'kernel';
+    case KIND.guest_entry:
+      return 'guest';
+    case KIND.user_exit:
+      return 'user';
+    case KIND.ioctl_enter:
+      return ev.value === KVM_RUN ? 'kernel' : 'user';
+    default:
+      return phase;
+  }
+}
+
+/** Follows the thread by one event; false where events before it must be missing. */
+export function followRun(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
+  const follows = canFollow(replay, thread, ev);
+  thread.phase = phaseAfter(thread.phase, ev);
+  return follows;
+}
