@@ -76,6 +76,7 @@ export function analysis(values: Partial<Analysis> = {}): Analysis {
         endNs: 10n,
         events: 1000,
         lost: 0,
+        lostAtLeast: 0,
         lostStretches: 0,
         skipped: [],
         notes: [],
@@ -111,7 +112,7 @@ export function analysis(values: Partial<Analysis> = {}): Analysis {
     memoryFaults: { total: 2, byVm: [], byCause: [] },
     punches: { total: 0, bytes: 0 },
     reboots: [],
-    references: { outstanding: null },
+    references: { outstanding: null, untilTeardown: 0 },
     findings: [],
     unavailable: [
       { what: 'memory_faults', missing: 'no kvm_userspace_exit', record: '-e kvm:kvm_userspace_exit' },

@@ -25,7 +25,7 @@ export function compileNode(node: Node, context: Context): Compiled {
     case 'str':
       return { kind: 'str', eval: () => node.value };
     case 'id':
-      return node.name === 'NULL' ? constant(0n, U64) : unknown(`"${node.name}" has no known value`);
+      return compileName(node.name, context);
     case 'field':
       return compileField(node.name, context);
     case 'member':
@@ -53,6 +53,12 @@ export function compileNode(node: Node, context: Context): Compiled {
     default:
       return assertNever(node);
   }
+}
+
+function compileName(name: string, context: Context): Compiled {
+  const value = context.constants.get(name);
+  if (value !== undefined) return constant(value, S32);
+  return name === 'NULL' ? constant(0n, U64) : unknown(`"${name}" has no known value`);
 }
 
 /** An integer that never changes. */

@@ -3,6 +3,7 @@
  * print events from their fields (include/trace/stages/stage3_trace_output.h, kernel/trace/trace_output.c).
  */
 import type { FieldSpec } from '../model.js';
+import { CONSTANTS } from '../text/constants.js';
 import { splitFormat } from './conversion.js';
 import { compileNode } from './expressions.js';
 import { parsePrintFmt, PrintFmtSyntax, type ParsedPrintFmt } from './parser.js';
@@ -40,7 +41,8 @@ export function compilePrintFmt(printFmt: string, fields: readonly FieldSpec[]):
   }
   const renderRaw = joinFields(fields, parsed);
   if (!parsed) return { render: renderRaw, renderRaw, isRaw: true, unevaluable: [...notes] };
-  const context: Context = { fields: new Map(fields.map((field) => [field.name, field])), longBits, notes };
+  const constants = enumerators(printFmt);
+  const context: Context = { fields: new Map(fields.map((field) => [field.name, field])), longBits, constants, notes };
   const args = parsed.args.map((arg) => compileNode(arg, context));
   const text = renderPieces(splitFormat(parsed.format), args, context);
   if (text.kind === 'unknown') {
@@ -48,6 +50,15 @@ export function compilePrintFmt(printFmt: string, fields: readonly FieldSpec[]):
     return { render: renderRaw, renderRaw, isRaw: true, unevaluable: [...notes] };
   }
   return { render: text.eval, renderRaw, isRaw: false, unevaluable: [...notes] };
+}
+
+/**
+ * Enumerators have no value in a print fmt. Those of the page flags move between kernels: the table is that of 6.16 to 7.3,
+ * which a print fmt shows by naming both PG_owner_2 and PG_dropbehind.
+ */
+function enumerators(printFmt: string): ReadonlyMap<string, bigint> {
+  const isTable = printFmt.includes('PG_owner_2') && printFmt.includes('PG_dropbehind');
+  return isTable ? CONSTANTS : new Map([...CONSTANTS].filter(([name]) => !name.startsWith('PG_')));
 }
 
 /** Prints fields as `name=value` for an event that has no print fmt at all. */

@@ -38,6 +38,8 @@ export class NoNumber extends Error {
 export interface Context {
   readonly fields: ReadonlyMap<string, FieldSpec>;
   readonly longBits: 32 | 64;
+  /** Values of enumerators that the print fmt uses by name. */
+  readonly constants: ReadonlyMap<string, bigint>;
   /** Parts that cannot be evaluated, for whoever asks why an event is shown raw. */
   readonly notes: Set<string>;
 }

@@ -3,7 +3,7 @@ import type { FieldGetter } from '../../parse/print-fmt/index.js';
 import type { Store, Value } from '../../store/db.js';
 import { big, num, text, textOrNull } from '../rows.js';
 import { selectColumns, toEventRow, type EventRow } from './rows.js';
-import { eventPrinter, type EventPrinter } from './render.js';
+import { eventPrinter } from './render.js';
 import { formatLine, hasLazyResched, type LineContext, type LineOptions, type LineStyle } from './styles.js';
 import { readTasks, type TaskLookup } from './tasks.js';
 import { readEventTypes, type EventType } from './types.js';
@@ -80,12 +80,15 @@ export function lineWriter(
       hasLazyResched: facts?.hasLazyResched ?? true,
       nameWidth,
     };
-    const print = eventText(type, eventPrinter(type, style));
+    const printer = eventPrinter(type, style);
+    const print = eventText(type, printer.text);
+    const title = printer.title ? eventText(type, printer.title) : () => type.name;
     if (options.textOnly) return print;
     return (event: EventRow) => {
       const { tsNs, cpu, tid, flags } = event;
       const task = tasks(type.traceId, tid, tsNs);
-      const { system, name } = type;
+      const { system } = type;
+      const name = title(event);
       return formatLine(style, { tsNs, cpu, tid, flags, system, name, ...task, text: print(event) }, context, options);
     };
   };
@@ -97,7 +100,7 @@ export function lineWriter(
 }
 
 /** The text of an event's own fields; one getter is made a tracepoint, not one an event. */
-export function eventText(type: EventType, printer: EventPrinter): (event: EventRow) => string {
+export function eventText(type: EventType, print: (get: FieldGetter) => string): (event: EventRow) => string {
   const places = new Map(type.fields.map((field, k) => [field.name, k]));
   let current: readonly Value[] = [];
   const get: FieldGetter = (name) => {
@@ -106,7 +109,7 @@ export function eventText(type: EventType, printer: EventPrinter): (event: Event
   };
   return (event) => {
     current = event.values;
-    return printer.text(get);
+    return print(get);
   };
 }
 

@@ -7,6 +7,8 @@ import type { EventType } from './types.js';
 export interface EventPrinter {
   /** The event's text on one line. */
   readonly text: (get: FieldGetter) => string;
+  /** What stands for the event's name before its text, where that is not its name. */
+  readonly title?: (get: FieldGetter) => string;
   /** What of the print fmt could not be evaluated. */
   readonly unevaluable: readonly string[];
 }
@@ -42,7 +44,7 @@ function rawPrinter(type: EventType): EventPrinter {
 
 function special(type: EventType, style: Exclude<LineStyle, 'raw'>): EventPrinter | null {
   if (type.system === 'syscalls') return syscallPrinter(type, style);
-  if (type.system === 'ftrace') return ftracePrinter(type);
+  if (type.system === 'ftrace') return ftracePrinter(type, style);
   if (type.probeReturn !== null && (style === 'kernel' || type.printFmt === null)) return probePrinter(type);
   return null;
 }
@@ -86,7 +88,11 @@ function probePrinter(type: EventType): EventPrinter {
   const fmt = type.printFmt === null ? null : compilePrintFmt(withoutPlace(type.printFmt), type.fields);
   const rest = fmt ? fmt.render : renderFields(own);
   const fn = (get: FieldGetter) => type.probeFn ?? address(get(isReturn ? '__probe_func' : '__probe_ip'));
-  const place = (get: FieldGetter) => (isReturn ? `(${address(get('__probe_ret_ip'))} <- ${fn(get)})` : `(${fn(get)})`);
+  const caller = (get: FieldGetter) => {
+    const ip = get('__probe_ret_ip');
+    return ip === null ? '' : `${address(ip)} `;
+  };
+  const place = (get: FieldGetter) => (isReturn ? `(${caller(get)}<- ${fn(get)})` : `(${fn(get)})`);
   return { text: (get) => `${place(get)} ${rest(get).trimStart()}`.trimEnd(), unevaluable: fmt?.unevaluable ?? [] };
 }
 
@@ -102,10 +108,12 @@ function withoutPlace(printFmt: string): string {
 }
 
 /** The tracer's own events, whose print fmts need a symbol table or are not meant for print (trace_output.c). */
-function ftracePrinter(type: EventType): EventPrinter | null {
+function ftracePrinter(type: EventType, style: LineStyle): EventPrinter | null {
   if (type.name === 'print') {
-    // the ip of trace_marker is tracing_mark_write; that of trace_printk its caller: without symbols only the text is sure
-    return { text: (get) => String(get('buf') ?? '?'), unevaluable: [] };
+    const text = (get: FieldGetter) => String(get('buf') ?? '?');
+    if (style !== 'kernel') return { text, unevaluable: [] };
+    // the kernel prints the writer's symbol: a text without ip had tracing_mark_write; an ip without symbols may be any
+    return { text, title: (get) => (get('ip') === null ? 'tracing_mark_write' : type.name), unevaluable: [] };
   }
   if (type.name === 'raw_data') {
     const text = (get: FieldGetter) =>
