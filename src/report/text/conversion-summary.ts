@@ -44,12 +44,11 @@ function table({ lines }: ConversionSummary, options: RenderOptions): string {
     aligns: ['left', 'left', 'left', ...rights],
     indent: 1,
   }).split('\n');
-  const sparklines = histograms(lines, options.width - Math.max(...figures.map(visibleLength)) - 2, options.unicode);
-  return figures
-    .map((line, k) =>
-      `${line}  ${k === 0 ? (options.unicode ? 'fast…slow' : 'fast-slow') : sparklines[k - 1]!}`.trimEnd(),
-    )
-    .join('\n');
+  const room = options.width - Math.max(...figures.map(visibleLength)) - 2;
+  const sparklines = histograms(lines, room, options.unicode);
+  const label = options.unicode ? 'fast…slow' : 'fast-slow';
+  const head = label.length <= room ? label : '';
+  return figures.map((line, k) => `${line}  ${k === 0 ? head : sparklines[k - 1]!}`.trimEnd()).join('\n');
 }
 
 /** One histogram a line, all over the same range of durations. */
@@ -84,7 +83,7 @@ function phaseLines(phases: readonly PhaseShare[], options: RenderOptions): read
     const sum = own.reduce((all, p) => all + p.ns, 0);
     const shares = own.map((p) => {
       const share = sum === 0 ? 0 : p.ns / sum;
-      return `${p.phase.replaceAll('_', ' ')} ${percent(share)} ${drawBar(share * 10, options.unicode)}`.trimEnd();
+      return `${p.phase.replaceAll('_', ' ').replaceAll('+', ' + ')} ${percent(share)} ${drawBar(share * 10, options.unicode)}`.trimEnd();
     });
     return wrapParts(
       [` time goes (${direction ?? 'unknown'}): ${shares[0]!}`, ...shares.slice(1)],

@@ -5,7 +5,6 @@ import type CliTable3 from 'cli-table3';
 // cli-table3 is CommonJS with `export =`; loaded this way it costs nothing until a table is drawn.
 const require = createRequire(import.meta.url);
 
-// eslint-disable-next-line no-control-regex -- ANSI colour sequences begin with ESC
 const ANSI = /\u001b\[[0-9;]*m/g;
 
 /** Columns that a text takes, colours not counted. All our glyphs are one column wide. */
@@ -28,15 +27,16 @@ function wrapWords(
   separator: string,
   { width, indent, first }: { readonly width: number; readonly indent: string; readonly first: string },
 ): string {
+  const tail = separator.trimEnd();
   const lines: string[] = [];
   let line = first;
   let isFresh = true;
   for (const word of words) {
     if (isFresh) line += word;
-    else if (visibleLength(line) + visibleLength(separator.trimEnd()) + 1 + visibleLength(word) <= width) {
+    else if (visibleLength(line) + visibleLength(separator) + visibleLength(word) + visibleLength(tail) <= width) {
       line += separator + word;
     } else {
-      lines.push(line + separator.trimEnd());
+      lines.push(line + tail);
       line = indent + word;
     }
     isFresh = false;

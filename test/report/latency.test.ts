@@ -1,0 +1,105 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { drawHistogram, drawSparkline } from '../../src/report/histogram.js';
+import { parseGroupings, readLatency } from '../../src/report/latency.js';
+import { PLAIN } from '../../src/report/render.js';
+import { renderLatency } from '../../src/report/text/latency.js';
+import type { Store } from '../../src/store/db.js';
+import { openFilledStore } from './filled-store.js';
+
+describe('latency', () => {
+  let store: Store;
+  beforeAll(async () => {
+    store = await openFilledStore();
+  });
+  afterAll(() => store.close());
+
+  it('gives percentiles that are samples, whole and by phase', async () => {
+    const { groups } = await readLatency(store, { by: ['direction'], slowest: 0 });
+    const shared = groups.find((group) => group.key[0] === 'to_shared')!;
+    expect(shared).toMatchObject({
+      count: 2,
+      pages: 4,
+      whole: { min: 100_000, p50: 100_000, p99: 2_000_000, max: 2_000_000 },
+    });
+    expect(shared.phases.map((p) => [p.phase, p.max])).toEqual([
+      ['to_userspace', 20_000],
+      ['coordination', 80_000],
+      ['commit', 1_850_000],
+      ['resume', 50_000],
+      ['first_use', 10_000],
+    ]);
+  });
+
+  it('merges the phases on both sides of a border that was not seen, and says so', async () => {
+    const report = await readLatency(store, { by: ['origin'], slowest: 1, where: `origin = 'implicit'` });
+    expect(report.groups[0]!.phases.map((p) => p.phase)).toEqual([
+      'to_userspace',
+      'coordination+commit',
+      'resume',
+      'first_use',
+    ]);
+    const text = [...renderLatency(report, PLAIN)].join('');
+    expect(text).toContain('coordination + commit');
+    expect(text).toContain('the border between the two phases was not seen');
+  });
+
+  it('keeps refused ones, pending ones and the VMM’s own out of the figures, and says so', async () => {
+    const { leftOut } = await readLatency(store, { by: ['direction'], slowest: 0 });
+    expect(leftOut).toEqual([
+      { reason: 'pending, start or end of the stop not seen', count: 1 },
+      { reason: 'refused (--by outcome shows them)', count: 1 },
+      { reason: 'the VMM’s own (no vCPU waited; --by origin shows them)', count: 1 },
+    ]);
+  });
+
+  it('takes the time of the ioctl for the VMM’s own when origins are apart', async () => {
+    const { groups } = await readLatency(store, { by: ['origin'], slowest: 0 });
+    expect(groups.find((group) => group.key[0] === 'vmm')?.whole.max).toBe(50_000);
+  });
+
+  it('shows the slowest with their phases in proportion', async () => {
+    const text = [
+      ...renderLatency(await readLatency(store, { by: ['direction'], slowest: 5 }), { ...PLAIN, width: 80 }),
+    ].join('');
+    await expect(text).toMatchFileSnapshot('snapshots/latency.80.txt');
+    expect(text.split('\n').filter((line) => line.length > 80)).toEqual([]);
+  });
+
+  it('names the groupings there are when one is wrong', () => {
+    expect(() => parseGroupings('direction,speed')).toThrow(
+      expect.objectContaining({ code: 'usage', message: '--by speed: not a grouping' }),
+    );
+  });
+});
+
+describe('histograms', () => {
+  it('draw every filled bucket, however small', () => {
+    const lines = drawHistogram(
+      [
+        { index: 15, count: 1000 },
+        { index: 17, count: 1 },
+      ],
+      60,
+      true,
+    );
+    expect(lines).toHaveLength(3);
+    expect(lines[1]).toBe('  215 µs │');
+    expect(lines[2]).toBe('  464 µs │▏ 1');
+  });
+
+  it('draw sparklines on a common axis; an empty bucket is blank, a filled one never', () => {
+    const options = { width: 6, unicode: true };
+    const axis = { from: 10, to: 15 };
+    expect(
+      drawSparkline(
+        [
+          { index: 10, count: 800 },
+          { index: 15, count: 1 },
+        ],
+        axis,
+        options,
+      ),
+    ).toBe('█    ▁');
+    expect(drawSparkline([{ index: 12, count: 3 }], axis, options)).toBe('  █   ');
+  });
+});
