@@ -298,7 +298,11 @@ class Compiler {
       // a masked symbol tells a part of the field only
       const whole = masked === value;
       this.builder.add(OP.SYMBOL, whole ? column : -1, this.builder.table(entries));
-    } else this.builder.add(OP.FLAGS, column, this.builder.table(entries, names.delimiter));
+    } else {
+      // where the number was printed before the names, it is the better source
+      const target = this.builder.writes(column) ? -1 : column;
+      this.builder.add(OP.FLAGS, target, this.builder.table(entries, names.delimiter));
+    }
     return true;
   }
 

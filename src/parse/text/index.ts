@@ -13,7 +13,7 @@ function detect(family: FamilyName, head: Uint8Array): Verdict {
   const isBinary = head.reduce((count, byte) => count + (byte === 0 ? 1 : 0), 0) > head.length * MAX_NUL_SHARE;
   const votes = judgeHead(head);
   const isFtrace = family === 'ftrace-text';
-  if (isFtrace && votes.hasTracerHeader && votes.lines === 0) return 'yes';
+  if (isFtrace && votes.hasTracerHeader && votes.lines === 0) return findRefusal(head) ? 'maybe' : 'yes';
   const own = votes.families[family];
   if (own === 0 || isBinary) {
     // ftrace stands for all texts that are known and cannot be read: its reader says why

@@ -33,7 +33,7 @@ const LOOK_BYTES = 1000;
 
 /** Lines that recorders print beside events, and that say nothing about the trace. */
 const CHATTER =
-  /^(?:\s*version = |trace-cmd: |CPU \d+ is empty|CPU\d+ data recorded at|\s+\d+ bytes in size|\s*--\s*$|cpus=\d+)/;
+  /^(?:\s*version = |trace-cmd: |CPU \d+ is empty|CPU\d+ data recorded at|\s+\d+ bytes in size|\s*--?\s*$|cpus=\d+)/;
 
 export class LineReader {
   readonly tasks = new TaskLog();

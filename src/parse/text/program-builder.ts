@@ -46,6 +46,11 @@ export class ProgramBuilder {
     this.operations.push({ op, a, b, c, second });
   }
 
+  /** Whether an operation so far writes the column. */
+  writes(column: number): boolean {
+    return this.operations.some(({ op, a, second }) => (a === column && !WRITES_NOTHING.has(op)) || second === column);
+  }
+
   skip(): void {
     if (this.operations.at(-1)?.op !== OP.SKIP) this.add(OP.SKIP, 0);
   }

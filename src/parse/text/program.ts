@@ -47,6 +47,8 @@ export const OP = {
   QUOTED: 15,
   /** A number of radix b that tells no field. */
   SKIP_NUMBER: 16,
+  /** `comm:pid [prio]` of the sched plugin: comm into column a, pid into column b, up to ` [`. A comm may have colons itself. */
+  TASK: 17,
 } as const;
 
 /** Words and their values. */
@@ -54,6 +56,9 @@ export class WordTable {
   private readonly table = new ByteTable();
   private readonly words: Uint8Array[] = [];
   private readonly values: (bigint | null)[] = [];
+  /** The same as words: no BigInt per row. */
+  private readonly lows: number[] = [];
+  private readonly highs: number[] = [];
   readonly delimiter: string;
 
   /** @param entries words with their values, null where the value is a constant that is not known here */
@@ -68,6 +73,8 @@ export class WordTable {
     this.table.add(bytes, 0, bytes.length);
     this.words.push(bytes);
     this.values.push(value);
+    this.lows.push(Number(BigInt.asIntN(32, value ?? 0n)));
+    this.highs.push(Number(BigInt.asIntN(32, (value ?? 0n) >> 32n)));
   }
 
   /** Index of the word buf[from, to), or -1. */
@@ -95,6 +102,12 @@ export class WordTable {
   value(index: number): bigint | null {
     return this.values[index]!;
   }
+
+  /** Writes a word's value into a column. */
+  store(index: number, output: Output, column: number): void {
+    if (this.values[index] === null) output.setNull(column);
+    else output.setNumber(column, this.lows[index]!, this.highs[index]!);
+  }
 }
 
 /** A compiled wording. */
@@ -113,7 +126,7 @@ export interface Program {
 const KVM_ISA_VMX = 1;
 const KVM_ISA_SVM = 2;
 /** enum exit reasons that a libtraceevent text also prints for interrupted runs: KVM_EXIT_UNKNOWN and KVM_EXIT_INTR. */
-const AMBIGUOUS_EXITS = new Set([0n, 10n]);
+const AMBIGUOUS_EXITS = new Set([0, 10]);
 const SPACE = 0x20;
 
 /**
@@ -179,6 +192,8 @@ function runRare(program: Program, at: number, cursor: Cursor, output: Output): 
       return readPadded(cursor, b);
     case OP.PART:
       return runPart(a, b, c, cursor, output);
+    case OP.TASK:
+      return runTask(a, b, cursor, output);
     case OP.POINTER:
       return runPointer(a, cursor, output);
     case OP.ADDRESS:
@@ -204,7 +219,7 @@ function runRare(program: Program, at: number, cursor: Cursor, output: Output): 
       if (word < 0) return false;
       cursor.pos += tables[b]!.wordLength(word);
       if (ops[at] === OP.OR_CHOICE) output.orNumber(a, Number(tables[b]!.value(word)), 0);
-      else if (a >= 0) setValue(output, a, tables[b]!.value(word));
+      else if (a >= 0) tables[b]!.store(word, output, a);
       return true;
     }
     case OP.FLAGS:
@@ -285,13 +300,33 @@ function runAddress(
   cursor: Cursor,
   output: Output,
 ): boolean {
-  const start = cursor.pos;
   const to = findLiteral(pool, from, length, cursor);
   if (to < 0) return false;
-  if (cursor.buf[start] === 0x30 && readNumber(cursor, 16) && cursor.pos === to) {
+  // `trace-cmd report -R` prints ` (0x401540)`
+  while (cursor.pos < to && (cursor.buf[cursor.pos] === SPACE || cursor.buf[cursor.pos] === 0x28)) cursor.pos++;
+  if (
+    cursor.buf[cursor.pos] === 0x30 &&
+    readNumber(cursor, 16) &&
+    (cursor.pos === to || cursor.buf[cursor.pos] === 0x29)
+  ) {
     output.setNumber(column, cursor.lo, cursor.hi);
   } else output.setNull(column);
   cursor.pos = to;
+  return true;
+}
+
+function runTask(comm: number, pid: number, cursor: Cursor, output: Output): boolean {
+  const { buf, end } = cursor;
+  const from = cursor.pos;
+  let to = from;
+  while (to + 1 < end && !(buf[to] === SPACE && buf[to + 1] === 0x5b)) to++;
+  let colon = to - 1;
+  while (colon > from && isDigit(buf[colon]!)) colon--;
+  if (colon <= from || buf[colon] !== 0x3a) return false;
+  cursor.pos = colon + 1;
+  if (!readNumber(cursor, 10)) return false;
+  output.setString(comm, cursor, from, colon);
+  output.setNumber(pid, cursor.lo, cursor.hi);
   return true;
 }
 
@@ -324,7 +359,7 @@ function runFlags(column: number, table: WordTable, cursor: Cursor, output: Outp
   const { buf } = cursor;
   const delimiter = table.delimiter.charCodeAt(0);
   let value: bigint | null = 0n;
-  for (;;) {
+  for (let isFirst = true; ; isFirst = false) {
     const word = table.findPrefix(buf, cursor.pos, cursor.end);
     if (word >= 0) {
       const bits = table.value(word);
@@ -333,11 +368,11 @@ function runFlags(column: number, table: WordTable, cursor: Cursor, output: Outp
     } else if (readNumber(cursor, 16)) {
       const bits = (BigInt(cursor.hi >>> 0) << 32n) | BigInt(cursor.lo >>> 0);
       value = value === null ? null : value | bits;
-    } else return false;
+    } else if (!isFirst) return false;
     if (buf[cursor.pos] !== delimiter || cursor.pos + 1 >= cursor.end) break;
     cursor.pos++;
   }
-  setValue(output, column, value);
+  if (column >= 0) setValue(output, column, value);
   return true;
 }
 
@@ -358,7 +393,7 @@ function runSymbol(program: Program, at: number, cursor: Cursor, output: Output)
   const word = table.find(cursor.buf, from, to);
   if (word >= 0) {
     cursor.pos = to;
-    if (column >= 0) setValue(output, column, table.value(word));
+    if (column >= 0) table.store(word, output, column);
     return true;
   }
   // __print_symbolic prints what it has no name for as 0x…
@@ -381,7 +416,7 @@ function runExitReason(program: Program, at: number, cursor: Cursor, output: Out
     const word = table.find(buf, from, to);
     if (word < 0) continue;
     cursor.pos = to;
-    setValue(output, reason, table.value(word));
+    table.store(word, output, reason);
     output.setNumber(isa, k === 0 ? KVM_ISA_VMX : KVM_ISA_SVM, 0);
     return true;
   }
@@ -437,17 +472,17 @@ function runUserspaceExit(program: Program, at: number, cursor: Cursor, output: 
   const open = buf.indexOf(0x28, from);
   if (open < from + 2 || open >= cursor.end || !isDigit(buf[open + 1]!)) return false;
   const word = table.find(buf, from, open - 1);
-  const value = word >= 0 ? table.value(word) : null;
+  const isErrno = word >= 0 && table.value(word) === null;
   const isNumber = buf[from] === 0x30;
   cursor.pos = open + 1;
   if ((word < 0 && !isNumber) || !readNumber(cursor, 10) || buf[cursor.pos++] !== 0x29) return false;
-  if (word >= 0 && value === null) {
+  if (isErrno) {
     output.setNumber(errno, -cursor.lo, -1);
     output.setNull(reason);
     return true;
   }
   output.setNumber(reason, cursor.lo, cursor.hi);
-  if (program.kernelText || (word >= 0 && !AMBIGUOUS_EXITS.has(value!))) output.setNumber(errno, 0, 0);
+  if (program.kernelText || (word >= 0 && !AMBIGUOUS_EXITS.has(cursor.lo))) output.setNumber(errno, 0, 0);
   else output.setNull(errno);
   return true;
 }

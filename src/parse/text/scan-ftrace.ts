@@ -26,10 +26,7 @@ export function scanFtrace(cursor: Cursor, context: LineContext, stamps: StampRe
     cursor.pos = pos + 1;
     if (!scanFlagsAndTime(cursor, context, stamps)) continue;
     const time = cursor.pos;
-    if (!scanTask(buf, from, open, context)) {
-      cursor.pos = from;
-      return 'none';
-    }
+    if (!scanTask(buf, from, open, context)) continue;
     context.cpu = cpu;
     context.hasCpu = true;
     cursor.pos = time;

@@ -1,7 +1,7 @@
 /**
  * Texts of events that are not the print fmt of a catalogued kernel: those of libtraceevent's plugins (which trace-cmd
  * report and perf script load) and of older kernels. `{field}` is a decimal number, `{field:x}` a hexadecimal one,
- * `{field:s}` text, `{field:exit}` an exit reason, `{}` anything; a field that is not named is NULL.
+ * `{field:s}` text, `{comm:task:pid}` a task, `{field:exit}` an exit reason, `{}` anything; a field that is not named is NULL.
  */
 import { printedRadixes } from './compile-print-fmt.js';
 import type { EventColumns } from './compile-print-fmt.js';
@@ -17,9 +17,9 @@ const EXIT_TEXTS = [
 ];
 const SHADOW_PAGE_TEXTS = ['sp gfn {gfn:x} {}root {root_count} {unsync:sync}', '{}root {root_count} {unsync:sync}'];
 const WAKEUP_TEXTS = [
-  '{comm:s}:{pid} [{prio}] CPU:{target_cpu}',
-  '{comm:s}:{pid} [{prio}] success={} CPU:{target_cpu}',
-  '{comm:s}:{pid} [{prio}]<CANT FIND FIELD success> CPU:{target_cpu}',
+  '{comm:task:pid} [{prio}] CPU:{target_cpu}',
+  '{comm:task:pid} [{prio}] success={} CPU:{target_cpu}',
+  '{comm:task:pid} [{prio}]<CANT FIND FIELD success> CPU:{target_cpu}',
   'comm={comm:s} pid={pid} prio={prio} success={} target_cpu={target_cpu}',
 ];
 
@@ -32,12 +32,12 @@ const WORDINGS: Readonly<Record<string, readonly string[]>> = {
     '{csbase:x}:{rip:x}: {insn:bytes}',
     '{csbase:x}:{rip:x}:{insn:bytes} ({}) {}',
   ],
-  'kvmmmu:kvm_mmu_get_page': ['new sp gfn {gfn:x} {}root {root_count} {unsync:sync}', ...SHADOW_PAGE_TEXTS],
+  'kvmmmu:kvm_mmu_get_page': ['{created:new} sp gfn {gfn:x} {}root {root_count} {unsync:sync}', ...SHADOW_PAGE_TEXTS],
   'kvmmmu:kvm_mmu_sync_page': SHADOW_PAGE_TEXTS,
   'kvmmmu:kvm_mmu_unsync_page': SHADOW_PAGE_TEXTS,
   'kvmmmu:kvm_mmu_prepare_zap_page': SHADOW_PAGE_TEXTS,
   'sched:sched_switch': [
-    '{prev_comm:s}:{prev_pid} [{prev_prio}] {prev_state:state} ==> {next_comm:s}:{next_pid} [{next_prio}]',
+    '{prev_comm:task:prev_pid} [{prev_prio}] {prev_state:state} ==> {next_comm:task:next_pid} [{next_prio}]',
     'prev_comm={prev_comm:s} prev_pid={prev_pid} prev_prio={prev_prio} prev_state={} ==> ' +
       'next_comm={next_comm:s} next_pid={next_pid} next_prio={next_prio}',
   ],
@@ -57,6 +57,10 @@ const PLUGIN_STATES: readonly (readonly [string, bigint | null])[] = [
   ['Z', 32n],
   ['P', 64n],
   ['I', 128n],
+];
+const NEW_WORDS: readonly (readonly [string, bigint])[] = [
+  ['existing', 0n],
+  ['new', 1n],
 ];
 const SYNC_WORDS: readonly (readonly [string, bigint])[] = [
   ['sync', 0n],
@@ -85,13 +89,17 @@ function compileWording(
 ): Program | null {
   const builder = new ProgramBuilder();
   for (const piece of text.split(/(\{[^}]*\})/)) {
-    const slot = /^\{(\w*)(?::(\w+))?\}$/.exec(piece);
+    const slot = /^\{(\w*)(?::(\w+))?(?::(\w+))?\}$/.exec(piece);
     if (!slot) builder.literal(piece);
     else if (slot[1] === '') builder.skip();
     else {
       const column = event.columns.get(slot[1]!);
       if (column === undefined) return null;
-      if (!addSlot(builder, event, column, slot[2] ?? 'd', kernelProgram)) return null;
+      if (slot[2] === 'task') {
+        const pid = event.columns.get(slot[3] ?? '');
+        if (pid === undefined) return null;
+        builder.add(OP.TASK, column, pid, 0, pid);
+      } else if (!addSlot(builder, event, column, slot[2] ?? 'd', kernelProgram)) return null;
     }
   }
   return builder.build(event.types.length, kernelText);
@@ -120,6 +128,9 @@ function addSlot(
       return true;
     case 'state':
       builder.add(OP.SYMBOL, column, builder.table(PLUGIN_STATES));
+      return true;
+    case 'new':
+      builder.add(OP.SYMBOL, column, builder.table(NEW_WORDS));
       return true;
     case 'sync':
       builder.add(OP.SYMBOL, column, builder.table(SYNC_WORDS));
