@@ -34,6 +34,11 @@ export function withAllocation(state: number, allocated: boolean): number {
   return (state & ~0x0c) | (allocated ? 4 : 8);
 }
 
+/** The page's contents are lost to the guest; what it was stays on the attribute's axis. */
+export function withPoison(state: number): number {
+  return state | 0x0c;
+}
+
 export function withConversion(state: number, direction: Direction | null): number {
   const code = direction === null ? 0 : direction === 'to_private' ? 1 : 2;
   return (state & ~0x30) | (code << 4);

@@ -1,7 +1,7 @@
 /** Exits to userspace: which of them is a guest's request, and which a fault on the wrong view. */
 import { PAGE_SIZE } from '../base/units.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
-import { isCarried, noteResetSign, noteRunFailure, noteSystemEvent } from './reboots.js';
+import { isCarried, noteResetSign, noteRunResult, noteSystemEvent } from './reboots.js';
 import { closeRequest, openRequest } from './requests.js';
 import { splitGpa } from './shared-bit.js';
 import { KVM_EXIT_UNSHARE, noteTouchFault, noteUnshareExit } from './unshare-exits.js';
@@ -151,7 +151,7 @@ export function noteUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): v
     return;
   }
   if (thread.request) closeRequest(replay, thread, NaN);
-  if (errno < 0) noteRunFailure(replay, thread);
+  if (errno < 0) noteRunResult(replay, thread, errno);
   if (reason === KVM_EXIT_UNSHARE) {
     noteUnshareExit(replay, thread, ev);
     return;

@@ -41,7 +41,6 @@ export interface KeySighting {
 export interface ThreadFacts {
   readonly tid: number;
   readonly firstTs: number;
-  lastTs: number;
   /** vcpu_id of the tracepoints on this thread → how often. */
   readonly vcpus: Map<number, number>;
   /** First use of each descriptor by KVM_RUN. */
@@ -73,10 +72,37 @@ export interface Facts {
   readonly handles: HandleRecord[];
   /** close(): tid, fd and time. */
   readonly closes: { tid: number; fd: number; ts: number }[];
-  /** Kinds of which at least one event came. */
-  readonly seen: Uint32Array;
-  lastTs: number;
 }
+
+/**
+ * Events of one kind on one thread, counted by the database: the hot kinds need not pass one by one. `vcpu` is NaN where
+ * the events name none; times in ns relative to the analysis' start.
+ */
+export interface ThreadCount {
+  readonly tid: number;
+  readonly kind: number;
+  readonly vcpu: number;
+  readonly count: number;
+  readonly firstTs: number;
+}
+
+/** Kinds that the collector wants to see event by event, in order; so it does every event that names a struct kvm. */
+export const COLLECTED_KINDS: readonly number[] = [
+  KIND.ioctl_enter,
+  KIND.ioctl_exit,
+  KIND.run_enter,
+  KIND.gmem_create,
+  KIND.vm_attr_call,
+  KIND.vm_create,
+  KIND.vm_destroy,
+  KIND.vcpu_identity,
+  KIND.close,
+  KIND.task_exit,
+];
+
+const RUNS_GUEST: readonly number[] = [KIND.guest_exit, KIND.guest_entry, KIND.guest_fault, KIND.user_exit];
+/** Kinds whose thread is not the one that does something. */
+const OF_OTHERS: readonly number[] = [KIND.page_ref, KIND.switch_in];
 
 interface OpenIoctl {
   fd: number;
@@ -96,13 +122,12 @@ export interface FactCollector {
   collect(ev: MemoryEvent): void;
 }
 
-function threadOf(facts: Facts, ev: MemoryEvent): ThreadFacts {
-  let thread = facts.threads.get(ev.tid);
+function threadOf(facts: Facts, tid: number, ts: number): ThreadFacts {
+  let thread = facts.threads.get(tid);
   if (!thread) {
     thread = {
-      tid: ev.tid,
-      firstTs: ev.ts,
-      lastTs: ev.ts,
+      tid,
+      firstTs: ts,
       vcpus: new Map(),
       runs: [],
       attributeFds: new Map(),
@@ -111,7 +136,7 @@ function threadOf(facts: Facts, ev: MemoryEvent): ThreadFacts {
       runsGuest: false,
       endTs: NaN,
     };
-    facts.threads.set(ev.tid, thread);
+    facts.threads.set(tid, thread);
   }
   return thread;
 }
@@ -137,17 +162,20 @@ function noteIoctl(thread: ThreadFacts, ev: MemoryEvent): void {
   }
 }
 
-/** Makes a collector; feed it every memory event in order, then read `facts`. */
-export function makeFactCollector(kinds: number): FactCollector {
-  const facts: Facts = {
-    threads: new Map(),
-    fds: [],
-    keys: [],
-    handles: [],
-    closes: [],
-    seen: new Uint32Array(kinds),
-    lastTs: 0,
-  };
+function isOfEl2(kind: number): boolean {
+  return kind >= KIND.hyp_enter && kind <= KIND.hyp_vm;
+}
+
+/** Makes a collector from the counts of all threads; feed it the events of COLLECTED_KINDS in order, then read `facts`. */
+export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector {
+  const facts: Facts = { threads: new Map(), fds: [], keys: [], handles: [], closes: [] };
+  for (const { tid, kind, vcpu, count, firstTs } of counts) {
+    if (OF_OTHERS.includes(kind) || isOfEl2(kind)) continue;
+    const thread = threadOf(facts, tid, firstTs);
+    if (!RUNS_GUEST.includes(kind)) continue;
+    thread.runsGuest = true;
+    if (!Number.isNaN(vcpu)) thread.vcpus.set(vcpu, (thread.vcpus.get(vcpu) ?? 0) + count);
+  }
   const open = new Map<number, OpenIoctl>();
   const creating = new Map<number, Created>();
   const lastKey = new Map<number, { key: number; fd: number }>();
@@ -162,12 +190,8 @@ export function makeFactCollector(kinds: number): FactCollector {
   };
 
   const collect = (ev: MemoryEvent): void => {
-    facts.seen[ev.kind]!++;
-    facts.lastTs = ev.ts;
-    const kind = ev.kind;
-    if (kind === KIND.page_ref || kind === KIND.switch_in || (kind >= KIND.hyp_enter && kind <= KIND.hyp_vm)) return;
-    const thread = threadOf(facts, ev);
-    thread.lastTs = ev.ts;
+    const { kind } = ev;
+    const thread = threadOf(facts, ev.tid, ev.ts);
     if (!Number.isNaN(ev.vmKey)) noteKey(thread, ev);
     switch (kind) {
       case KIND.ioctl_enter:
@@ -181,15 +205,7 @@ export function makeFactCollector(kinds: number): FactCollector {
         creating.delete(ev.tid);
         break;
       }
-      case KIND.guest_exit:
-      case KIND.guest_entry:
-      case KIND.guest_fault:
-        thread.runsGuest = true;
-        if (!Number.isNaN(ev.vcpu)) thread.vcpus.set(ev.vcpu, (thread.vcpus.get(ev.vcpu) ?? 0) + 1);
-        break;
-      case KIND.user_exit:
-        thread.runsGuest = true;
-        break;
+      case KIND.vcpu_identity:
       case KIND.run_enter:
         if (!Number.isNaN(ev.vcpu)) thread.vcpus.set(ev.vcpu, (thread.vcpus.get(ev.vcpu) ?? 0) + 1);
         break;

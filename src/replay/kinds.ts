@@ -9,7 +9,7 @@ export const KINDS = [
   'hypercall', // KVM_HC_*: value = nr, address = a0, size = a1 pages in bytes, extra = a2
   'vmgexit', // SNP GHCB exit: vcpu, value = exit code
   'vmgexit_msr', // SNP MSR protocol request: vcpu, value = ghcb_gpa
-  'hvc', // arm64 HVC that reached the host: value = SMCCC function id
+  'hvc', // arm64 HVC that reached the host: value = SMCCC function id, address = first argument
   'guest_fault', // stage-2 fault: vcpu, address (with the shared bit, if any), value = error code
   'user_exit', // KVM_RUN returns to userspace: value = reason or NULL, result = errno (negative) or NULL
   'run_enter', // probe at KVM_RUN's start: vm_key, vcpu, value = reason of the last exit, address, size, extra = flags, result = hypercall.ret
@@ -55,9 +55,10 @@ export const KINDS = [
   'vm_destroy', // vm_key = struct kvm, extra = handle
   'donate', // stage-2 map of a protected guest: extra = handle, address = ipa, size, value = phys
   'donate_ret', // result
-  'host_reclaim', // forced reclaim of a guest page: value = phys
-  'host_signal', // result = signal, value = code, address = hva
-  'hyp_enter', // EL2: value = reason, extra = tid of the vCPU
+  'host_reclaim', // the host kernel asks for a guest page back that it touched: value = phys
+  'host_reclaim_ret', // result: 1 = the page is the host's now
+  'host_signal', // a thread gets a fault signal: result = signal, value = code, address = hva
+  'hyp_enter', // EL2: value = reason (pkvm-exits.ts), extra = tid of the vCPU, 0 = none
   'hyp_exit', // the same
   'hyp_share', // EL2 event: extra = handle, vcpu, address = ipa, size, value = phys, result
   'hyp_unshare', // the same
@@ -65,7 +66,8 @@ export const KINDS = [
   'hyp_reclaim', // the same
   'hyp_force_reclaim', // the same
   'hyp_hvc', // extra = handle, vcpu, value = function, address = first argument, size = handled, result
-  'hyp_vm', // extra = handle, value = what, result
+  'host_abort', // EL2 refused the host an access: value = physical address, result
+  'hyp_vm', // extra = handle, value = 0 created, 1 teardown starts, 2 teardown ends, address = protected, result
   'mmio', // address = gpa, value, extra = 1 write
   'vcpu_identity', // any probe that names both: vm_key, vcpu
 ] as const;

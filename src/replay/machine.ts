@@ -14,7 +14,15 @@ import {
   openIoctlAttempt,
 } from './attempts.js';
 import { withAllocation } from './axes.js';
-import { noteBind, noteBindDone, noteBindResult, noteFolio, noteInsertion, noteRequestedFrame, noteUnbind } from './bindings.js';
+import {
+  noteBind,
+  noteBindDone,
+  noteBindResult,
+  noteFolio,
+  noteInsertion,
+  noteRequestedFrame,
+  noteUnbind,
+} from './bindings.js';
 import { followRun } from './run-phase.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { noteUserExit } from './exits.js';
@@ -44,7 +52,7 @@ import {
   noteMadeUpAbort,
   noteOtherWork,
 } from './pkvm-calls.js';
-import { noteEntry, notePsci, noteResetCost, noteResetSign, noteRun, noteVcpuState } from './reboots.js';
+import { noteEntry, notePsci, noteResetCost, noteResetSign, noteRun, noteRunResult, noteVcpuState } from './reboots.js';
 import type { References } from './references.js';
 import { abandonRequest, closeRequest, setState } from './requests.js';
 import { sharedBitOf } from './shared-bit.js';
@@ -114,6 +122,7 @@ function onIoctlExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const { ioctl } = thread;
   thread.ioctl = null;
   if (!ioctl) return;
+  if (ioctl.cmd === KVM_RUN) noteRunResult(replay, thread, ev.result);
   const { attempt } = thread;
   closeIoctlAttempt(replay, thread, ev);
   if (attempt) noteResetCost(attempt.vm, ev.ts - attempt.startNs);

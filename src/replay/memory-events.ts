@@ -3,7 +3,8 @@
  */
 import { sqlText, type Store } from '../store/db.js';
 import { streamColumns } from '../store/stream.js';
-import type { MemoryEvent } from './event.js';
+import { makeEvent, type MemoryEvent } from './event.js';
+import type { ThreadCount } from './facts.js';
 import { KIND, KINDS, PAYLOAD_COLUMNS } from './kinds.js';
 import { loadVocabulary, type EventTable, type Statement } from './vocabulary.js';
 
@@ -51,6 +52,9 @@ async function readEventTables(store: Store): Promise<EventTable[]> {
   }));
 }
 
+/** Columns come as the typed array of their DuckDB type. */
+type NumberColumn = Float64Array | Int32Array | Uint16Array | Uint8Array;
+
 const COLUMNS = ['kind', 'trace_id', 'ts_ns', 'cpu', 'tid', 'seq', ...PAYLOAD_COLUMNS];
 
 function emptySelect(): string {
@@ -58,30 +62,50 @@ function emptySelect(): string {
   return `SELECT 0::UTINYINT AS kind, 0::UTINYINT AS trace_id, 0::BIGINT AS ts_ns, 0::USMALLINT AS cpu, 0::INTEGER AS tid, 0::BIGINT AS seq, ${payload} WHERE false`;
 }
 
+/** The statements' SELECTs of some kinds as one; null where none of them has a source. */
+function unionOf(statements: readonly Statement[], kinds: readonly number[]): string | null {
+  const selects = statements.flatMap((s) => (s.sql !== null && kinds.includes(KIND[s.kind]) ? [s.sql] : []));
+  return selects.length === 0 ? null : selects.join('\nUNION ALL BY NAME ');
+}
+
+/** A SELECT with the rows left out that have nothing to do with a VM. */
+function relevant(statement: Statement): string {
+  const kind = KIND[statement.kind];
+  if (OF_VM_THREADS.includes(kind))
+    return `SELECT * FROM (${statement.sql}) WHERE (trace_id, tid) IN (SELECT (trace_id, tid) FROM vm_task)`;
+  if (kind === KIND.page_ref) return `SELECT * FROM (${statement.sql}) WHERE value IN (SELECT pfn FROM vm_frame)`;
+  return statement.sql!;
+}
+
+async function findVmTasks(store: Store, statements: readonly Statement[]): Promise<void> {
+  const shows = unionOf(statements, SHOWS_VM_THREAD) ?? emptySelect();
+  await store.run(`CREATE OR REPLACE TEMP TABLE vm_task AS
+    WITH seen AS (SELECT DISTINCT trace_id, tid FROM (${shows})),
+      tgids AS (SELECT DISTINCT t.trace_id, t.tgid FROM task t JOIN seen USING (trace_id, tid) WHERE t.tgid IS NOT NULL)
+    SELECT trace_id, tid FROM seen UNION SELECT t.trace_id, t.tid FROM task t JOIN tgids USING (trace_id, tgid)`);
+}
+
+async function findVmFrames(store: Store, statements: readonly Statement[]): Promise<void> {
+  if (unionOf(statements, [KIND.page_ref]) === null) return;
+  const frames = unionOf(statements, NAMES_FRAME) ?? emptySelect();
+  const donated = unionOf(statements, [KIND.donate, KIND.hyp_donate]) ?? emptySelect();
+  await store.run(`CREATE OR REPLACE TEMP TABLE vm_frame AS
+    SELECT DISTINCT value AS pfn FROM (${frames}) UNION SELECT DISTINCT floor(value / 4096) FROM (${donated})`);
+}
+
 /** Builds memory_event; gives the vocabulary's statements, so that what is missing can be said. */
 export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
-  const tables = await readEventTables(store);
-  const statements = loadVocabulary(tables);
-  const selects = statements.flatMap((s) => (s.sql === null ? [] : [s.sql]));
-  const list = COLUMNS.join(', ');
+  const statements = loadVocabulary(await readEventTables(store));
+  await store.run('CREATE OR REPLACE MACRO pages(n) AS CAST(n AS DOUBLE) * 4096; DROP TABLE IF EXISTS memory_event');
+  await findVmTasks(store, statements);
+  await findVmFrames(store, statements);
+  const selects = statements.flatMap((s) => (s.sql === null ? [] : [relevant(s)]));
+  const names = KINDS.map(sqlText).join(', ');
   await store.run(`
-    CREATE OR REPLACE MACRO pages(n) AS CAST(n AS DOUBLE) * 4096;
-    DROP TABLE IF EXISTS memory_event;
-    CREATE OR REPLACE TEMP TABLE raw_event AS ${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')};
-    CREATE OR REPLACE TEMP TABLE vm_task AS
-      WITH seen AS (SELECT DISTINCT trace_id, tid FROM raw_event WHERE kind IN (${SHOWS_VM_THREAD.join(',')})),
-        tgids AS (SELECT DISTINCT t.trace_id, t.tgid FROM task t JOIN seen USING (trace_id, tid) WHERE t.tgid IS NOT NULL)
-      SELECT trace_id, tid FROM seen
-      UNION SELECT t.trace_id, t.tid FROM task t JOIN tgids USING (trace_id, tgid);
-    CREATE TABLE memory_event AS
-      SELECT ${list} FROM raw_event e
-      WHERE (kind NOT IN (${OF_VM_THREADS.join(',')})
-          OR EXISTS (SELECT 1 FROM vm_task v WHERE v.trace_id = e.trace_id AND v.tid = e.tid))
-        AND (kind <> ${KIND.page_ref} OR value IN (SELECT value FROM raw_event WHERE kind IN (${NAMES_FRAME.join(',')})))
-      ORDER BY ts_ns, cpu, seq;
-    DROP TABLE raw_event; DROP TABLE vm_task;`);
-  await store.run(`CREATE OR REPLACE VIEW memory_event_named AS SELECT * REPLACE (
-    ([${KINDS.map(sqlText).join(', ')}])[kind + 1] AS kind) FROM memory_event`);
+    CREATE TABLE memory_event AS SELECT ${COLUMNS.join(', ')}
+      FROM (${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')}) ORDER BY ts_ns, cpu, seq;
+    DROP TABLE vm_task; DROP TABLE IF EXISTS vm_frame;
+    CREATE OR REPLACE VIEW memory_event_named AS SELECT * REPLACE (([${names}])[kind + 1] AS kind) FROM memory_event`);
   return statements;
 }
 
@@ -91,20 +115,34 @@ export async function readBaseNs(store: Store): Promise<bigint> {
   return (rows[0]?.['base'] as bigint | null) ?? 0n;
 }
 
-/** Calls `visit` with every memory event in order; the event object is filled anew each time. */
+/** How many events of each kind each thread has, by vcpu_id, in order of the thread's first event. */
+export async function countThreads(store: Store, baseNs: bigint): Promise<ThreadCount[]> {
+  const rows = await store.rows(`
+    SELECT tid, kind, coalesce(vcpu, 'nan'::DOUBLE) AS vcpu, count(*)::DOUBLE AS n, (min(ts_ns) - ${baseNs})::DOUBLE AS first_ts
+    FROM memory_event GROUP BY tid, kind, vcpu ORDER BY first_ts, tid, kind, vcpu`);
+  return rows.map((r) => ({
+    tid: r['tid'] as number,
+    kind: r['kind'] as number,
+    vcpu: r['vcpu'] as number,
+    count: r['n'] as number,
+    firstTs: r['first_ts'] as number,
+  }));
+}
+
+/** Calls `visit` with every memory event in order (those of `where` only); the event object is filled anew each time. */
 export async function forEachMemoryEvent(
   store: Store,
   baseNs: bigint,
-  ev: MemoryEvent,
   visit: (ev: MemoryEvent) => void,
-  signal?: AbortSignal,
+  options: { readonly where?: string; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
+  const ev = makeEvent();
   const payload = PAYLOAD_COLUMNS.map((name) => `coalesce(${name}, 'nan'::DOUBLE)`).join(', ');
-  const sql = `SELECT kind::DOUBLE, trace_id::DOUBLE, (ts_ns - ${baseNs})::DOUBLE, cpu::DOUBLE, tid::DOUBLE, seq::DOUBLE,
-    ${payload} FROM memory_event ORDER BY ts_ns, cpu, seq`;
+  const sql = `SELECT kind, trace_id, (ts_ns - ${baseNs})::DOUBLE, cpu, tid, seq::DOUBLE, ${payload}
+    FROM memory_event ${options.where ? `WHERE ${options.where}` : ''} ORDER BY ts_ns, cpu, seq`;
   for await (const chunk of streamColumns(store, sql)) {
-    signal?.throwIfAborted();
-    const c = chunk.columns as readonly Float64Array[];
+    options.signal?.throwIfAborted();
+    const c = chunk.columns as readonly NumberColumn[];
     for (let i = 0; i < chunk.rows; i++) {
       ev.kind = c[0]![i]!;
       ev.traceId = c[1]![i]!;

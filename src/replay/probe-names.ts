@@ -50,6 +50,18 @@ const SIGNATURES: readonly Signature[] = [
   { fn: 'kvm_gmem_release', isReturn: false, args: ['ino'], name: /release/ },
   { fn: 'complete_hypercall_exit', isReturn: false, args: ['vcpu', 'ret'], name: /hypercall/ },
   { fn: 'kvm_arch_vcpu_ioctl_run', isReturn: false, args: ['vcpu_id', 'reason'], name: null },
+  { fn: 'pkvm_create_hyp_vm', isReturn: false, args: ['kvm', 'handle', 'protected'], name: null },
+  { fn: 'pkvm_create_hyp_vcpu', isReturn: false, args: ['vcpu', 'kvm', 'vcpu_id', 'handle'], name: /hyp_vcpu/ },
+  { fn: 'pkvm_destroy_hyp_vm', isReturn: false, args: ['kvm', 'handle'], name: /destroy/ },
+  { fn: 'pkvm_pgtable_stage2_map', isReturn: false, args: ['ipa', 'size', 'phys', 'handle'], name: null },
+  { fn: 'pkvm_pgtable_stage2_map', isReturn: true, args: ['ret'], name: /(s2|stage2)_map/ },
+  { fn: 'kvm_handle_guest_abort', isReturn: false, args: ['kvm', 'vcpu_id', 'hpfar'], name: null },
+  { fn: 'kvm_arch_prepare_memory_region', isReturn: false, args: ['kvm', 'change', 'npages', 'hva'], name: null },
+  { fn: 'pkvm_force_reclaim_guest_page', isReturn: false, args: ['phys'], name: /reclaim/ },
+  { fn: 'pkvm_force_reclaim_guest_page', isReturn: true, args: ['ret'], name: /force.*reclaim|reclaim.*page/ },
+  { fn: 'arm64_force_sig_fault', isReturn: false, args: ['signo', 'code', 'far'], name: null },
+  { fn: 'kvm_smccc_call_handler', isReturn: false, args: ['func', 'a1'], name: null },
+  { fn: 'kvm_psci_call', isReturn: false, args: ['vcpu', 'func'], name: /psci/ },
   { fn: '__tdx_map_gpa', isReturn: false, args: ['vcpu_id', 'next', 'end'], name: null },
 ];
 

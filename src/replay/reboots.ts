@@ -84,9 +84,11 @@ export function noteSystemEvent(replay: Replay, thread: Thread, ts: number): voi
   if (!replay.pkvm.poweredOff.delete(thread.tid)) noteResetSign(thread, ts);
 }
 
+const EINTR = 4;
+
 /** KVM_RUN returned an error: on arm64 the guest cannot go on as it is, and the VMM may set its registers anew. */
-export function noteRunFailure(replay: Replay, thread: Thread): void {
-  if (replay.sources.isArm && thread.vm) thread.vm.boot.runFailed = true;
+export function noteRunResult(replay: Replay, thread: Thread, result: number): void {
+  if (result < 0 && result !== -EINTR && replay.sources.isArm && thread.vm) thread.vm.boot.runFailed = true;
 }
 
 /** A reset or shutdown exit, or a write to the reset port. */

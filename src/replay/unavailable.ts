@@ -1,5 +1,7 @@
 /** Figures that this recording cannot give, and what to record for them: a count that never shows is not zero. */
 import type { Store } from '../store/db.js';
+import { platformOf } from './platforms.js';
+import type { Replay } from './state.js';
 import { writeTable, type Tables } from './write.js';
 
 interface Figure {
@@ -61,14 +63,33 @@ async function readEnabled(store: Store): Promise<Set<string>> {
   return new Set(rows.map((r) => r['event'] as string));
 }
 
-export async function writeUnavailable({ store, statements }: Tables): Promise<void> {
+/**
+ * A protected guest's calls are handled at EL2: without events there that name the page nobody knows what it shared.
+ * Where the guest's unshares exit to userspace (unshare-exits.ts) they are seen.
+ */
+function pkvmGap(replay: Replay): Figure | null {
+  const isProtected = replay.vms.some((vm) => platformOf(replay, vm) === 'pkvm');
+  if (!isProtected || replay.sources.hypPages || replay.conversions.some((c) => c.mechanism === 'vcpu-run'))
+    return null;
+  const count = replay.pkvm.answeredAtEl2;
+  const possible = count > 0 ? `; ${count} guest exits were answered at EL2 and may have been such calls` : '';
+  return {
+    what: 'pkvm-conversions',
+    sources: [],
+    missing: `a protected guest shares and unshares at EL2, and no event of the hypervisor names the page${possible}`,
+    record: 'remotes/hypervisor of a kernel whose hypervisor traces guest share and unshare calls',
+  };
+}
+
+export async function writeUnavailable({ store, statements, replay }: Tables): Promise<void> {
   const enabled = await readEnabled(store);
   const has = (source: string): boolean => {
     if (statements.some((s) => s.source === source && s.sql !== null)) return true;
     return source.startsWith('event ') && enabled.has(source.slice('event '.length).replace('.', ':'));
   };
   writeTable(store, 'unavailable', (writer) => {
-    for (const { what, sources, missing, record } of FIGURES)
+    const gap = pkvmGap(replay);
+    for (const { what, sources, missing, record } of gap ? [...FIGURES, gap] : FIGURES)
       if (!sources.some(has)) writer.add({ what, missing, record });
   });
 }

@@ -12,7 +12,8 @@ import { collectGmems, type Gmem, type GmemIndex } from './gmems.js';
 import type { TaskFacts } from './processes.js';
 import type { References } from './references.js';
 import { settle } from './settle.js';
-import type { Conversion, IntervalRow, Replay, VmState } from './state.js';
+import type { Conversion, IntervalRow, Mechanism, Replay, VmState } from './state.js';
+import { writeFrameReferences, writeHostAccesses } from './pkvm-write.js';
 import { platformOf } from './platforms.js';
 import { writeReferences } from './write-references.js';
 import { writeUnavailable } from './unavailable.js';
@@ -31,8 +32,8 @@ export interface Tables extends Results {
   readonly locator: Locator;
   readonly gmems: GmemIndex;
   readonly store: Store;
-  /** Absolute ns of a relative time, null for NaN. */
-  ns(relative: number): bigint | null;
+  /** Absolute ns of a relative time, null for NaN; a bigint only where a number would not be exact (104 days and more). */
+  ns(relative: number): number | bigint | null;
 }
 
 /** Opens a table, lets `fill` add its rows, closes it. */
@@ -133,8 +134,11 @@ function writeBindings({ store, replay, gmems, ns }: Tables): void {
   });
 }
 
+/** Ways that keep the page where it is; KVM_SET_MEMORY_ATTRIBUTES alone has other memory for the shared view. */
+const IN_PLACE: ReadonlySet<Mechanism> = new Set(['gmem-attributes', 'gmem-convert', 'vcpu-run', 'pkvm-hyp']);
+
 function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
-  const inPlace = new Set(replay.conversions.filter((c) => c.mechanism.startsWith('gmem')).map((c) => c.vm));
+  const inPlace = new Set(replay.conversions.filter((c) => IN_PLACE.has(c.mechanism)).map((c) => c.vm));
   const open: IntervalRow[] = [];
   for (const vm of replay.vms)
     forEachOfAll(vm.map, (first, count, state, fromNs) => {
@@ -167,6 +171,8 @@ function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
 function gmemOf(gmems: GmemIndex, row: Conversion): Gmem | null {
   const found = gmems.of(row.inode, row.vm, NaN);
   if (found) return found;
+  // Memory of a protected VM under pKVM is the VMM's own; what a guest_memfd of its VMM is bound to cannot be shared.
+  if (row.mechanism === 'pkvm-hyp') return null;
   const mine = gmems.all.filter((g) => g.vm === row.vm && row.vm !== null);
   return mine.length === 1 ? mine[0]! : null;
 }
@@ -312,7 +318,11 @@ function writeReboots({ store, replay, facts, ns }: Tables): void {
 /** Fills every result table of the replay. */
 export async function writeResults(store: Store, results: Results): Promise<void> {
   const locator = settle(results.replay);
-  const ns = (t: number): bigint | null => (Number.isFinite(t) ? results.baseNs + BigInt(Math.round(t)) : null);
+  const { baseNs } = results;
+  const base = Number(baseNs);
+  const isExact = Number.isSafeInteger(base + results.replay.lastNs);
+  const ns = (t: number): number | bigint | null =>
+    !Number.isFinite(t) ? null : isExact ? base + Math.round(t) : baseNs + BigInt(Math.round(t));
   const tables: Tables = { ...results, store, locator, gmems: collectGmems(results), ns };
   writeVms(tables);
   writeGmems(tables);
@@ -323,5 +333,7 @@ export async function writeResults(store: Store, results: Results): Promise<void
   writePunches(tables);
   writeReboots(tables);
   writeReferences(tables);
+  writeFrameReferences(tables);
+  writeHostAccesses(tables);
   await writeUnavailable(tables);
 }

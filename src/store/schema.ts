@@ -342,6 +342,28 @@ export const RESULT_TABLES: readonly TableDef[] = [
     ],
   },
   {
+    name: 'host_access',
+    doc: 'The host touched a page that a guest keeps private.',
+    columns: [
+      vm(),
+      col('tid', 'INTEGER', 'thread that touched it; NULL not known'),
+      col('comm', 'VARCHAR', ''),
+      col('ts_ns', 'BIGINT NOT NULL', ''),
+      col('gpa', 'BIGINT', 'page; NULL not known'),
+      col('hva', 'UBIGINT', 'address in the VMM, where it was one'),
+      col('pfn', 'BIGINT', 'page frame, where known'),
+      col(
+        'how',
+        'VARCHAR NOT NULL',
+        'what came of it: sigsegv, efault (the page stays private), forced-reclaim (its contents are lost)',
+      ),
+      col('evidence_trace', 'UTINYINT NOT NULL', ''),
+      col('evidence_cpu', 'INTEGER NOT NULL', ''),
+      col('evidence_seq', 'BIGINT NOT NULL', ''),
+      certainty,
+    ],
+  },
+  {
     name: 'finding',
     doc: 'What a rule says.',
     columns: [

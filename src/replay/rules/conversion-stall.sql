@@ -16,7 +16,9 @@ WITH asked AS (
     row_number() OVER (PARTITION BY coalesce(batch, -conversion_id)
       ORDER BY coalesce(commit_ns, resume_ns) - exit_ns DESC NULLS LAST, conversion_id) AS rank
   FROM conversion
-  WHERE origin <> 'vmm' AND outcome IN ('done', 'failed', 'noop') AND certainty IN ('observed', 'inferred')
+  -- A call that pKVM answers at EL2 waits for nobody; what its stop has above that is the page's donation.
+  WHERE origin <> 'vmm' AND mechanism <> 'pkvm-hyp' AND outcome IN ('done', 'failed', 'noop')
+    AND certainty IN ('observed', 'inferred')
 ), stops AS (
   SELECT *, CASE WHEN bucket = 513 THEN whole_ns / pages ELSE whole_ns END AS measure
   FROM asked WHERE rank = 1 AND whole_ns IS NOT NULL

@@ -1,0 +1,267 @@
+/**
+ * Who owns a page under pKVM (reference chapter 03, axis E): donated to a guest, shared back by it, taken back at the
+ * VM's end or by force. Frames are known by physical address from the donation to the end.
+ */
+import { PAGE_SIZE } from '../base/units.js';
+import { withAllocation, withAttribute, withPoison } from './axes.js';
+import { evidenceOf, type MemoryEvent } from './event.js';
+import type { Certainty } from './identity.js';
+import { forEachOfAll } from './intervals.js';
+import { KIND } from './kinds.js';
+import { setState } from './requests.js';
+import type { Frame } from './pkvm-state.js';
+import { stateOf, type Direction, type Replay, type Thread, type VmState } from './state.js';
+
+/** What is known of a host abort belongs to the signal or reclaim that follows it on its CPU within this time. */
+const EXPLAINED_WITHIN_NS = 20_000_000;
+/** A system call on a private buffer aborts again for each byte that it tries to copy. */
+const ONE_CALL_NS = 10_000_000;
+
+function vmOfHandle(replay: Replay, handle: number, ts: number): VmState | null {
+  return stateOf(replay, replay.identity.vmOfHandle(handle, ts));
+}
+
+function donate(replay: Replay, vm: VmState, gpa: number, size: number, phys: number, ts: number, c: Certainty): void {
+  setState(replay, vm, gpa, size, ts, (state) => withAllocation(withAttribute(state, 'to_private', c), true));
+  for (let at = 0; at < size; at += PAGE_SIZE) {
+    const pfn = (phys + at) / PAGE_SIZE;
+    const old = replay.pkvm.frames.get(pfn);
+    if (old?.vm === vm && old.gpa === gpa + at) continue;
+    if (old) forget(replay, pfn, ts);
+    replay.pkvm.frames.set(pfn, { vm, gpa: gpa + at, out: [] });
+  }
+}
+
+/** The frame is the host's again: references on it are nobody's concern any more. */
+function forget(replay: Replay, pfn: number, ts: number): void {
+  const frame = replay.pkvm.frames.get(pfn);
+  if (!frame) return;
+  replay.pkvm.frames.delete(pfn);
+  for (const ref of frame.out) {
+    ref.droppedNs = ts;
+    replay.pkvm.references.push(ref);
+  }
+}
+
+/** Without the hypervisor's page events a share would not be seen: then a donated page is private by assumption only. */
+function certaintyOfDonation(replay: Replay): Certainty {
+  return replay.sources.hypPages ? 'observed' : 'assumed';
+}
+
+/** pkvm_pgtable_stage2_map: the host maps a page for a guest; for a protected one it gives the page away. */
+export function noteDonation(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const vm = vmOfHandle(replay, ev.extra, ev.ts) ?? thread.vm;
+  if (vm?.identity.isProtected !== true) return;
+  const mapping = { vm, gpa: ev.address, size: ev.size, phys: ev.value };
+  if (replay.sources.donateRet) replay.pkvm.mapping.set(thread.tid, mapping);
+  else donate(replay, vm, mapping.gpa, mapping.size, mapping.phys, ev.ts, 'assumed');
+}
+
+export function noteDonationResult(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const mapping = replay.pkvm.mapping.get(thread.tid);
+  replay.pkvm.mapping.delete(thread.tid);
+  if (!mapping || ev.result !== 0) return;
+  donate(replay, mapping.vm, mapping.gpa, mapping.size, mapping.phys, ev.ts, certaintyOfDonation(replay));
+}
+
+/** The same from the hypervisor's side; only protected VMs are donated to. */
+export function noteHypDonation(replay: Replay, ev: MemoryEvent): void {
+  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  if (vm && ev.result === 0) donate(replay, vm, ev.address, ev.size, ev.value, ev.ts, 'observed');
+}
+
+/** The guest shares a page or takes it back. */
+export function noteHypFlip(replay: Replay, ev: MemoryEvent, direction: Direction): void {
+  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  if (!vm || ev.result !== 0) return;
+  setState(replay, vm, ev.address, ev.size, ev.ts, (state) => withAttribute(state, direction, 'observed'));
+}
+
+/** The VM is being torn down: its pages come back one by one. */
+export function noteHypReclaim(replay: Replay, ev: MemoryEvent): void {
+  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  if (!vm) return;
+  setState(replay, vm, ev.address, ev.size, ev.ts, () => 0);
+  if (ev.value > 0) forget(replay, Math.floor(ev.value / PAGE_SIZE), ev.ts);
+}
+
+/** The hypervisor's VM is gone, and with it whatever was not seen coming back. */
+export function noteVmEnd(replay: Replay, ev: MemoryEvent): void {
+  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  if (vm?.identity.isProtected !== true) return;
+  const runs: [number, number][] = [];
+  forEachOfAll(vm.map, (first, count) => runs.push([first, count]));
+  for (const [first, count] of runs) setState(replay, vm, first * PAGE_SIZE, count * PAGE_SIZE, ev.ts, () => 0);
+  for (const [pfn, frame] of replay.pkvm.frames) if (frame.vm === vm) forget(replay, pfn, ev.ts);
+}
+
+/** A memslot is made: from now on its addresses in the VMM are guest memory. */
+export function noteSlot(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const vm = stateOf(replay, replay.identity.vmOfKey(ev.vmKey, ev.ts)) ?? thread.vm;
+  if (vm && ev.size > 0) replay.pkvm.slots.push({ vm, slot: ev.extra, gpa: ev.address, size: ev.size, hva: ev.value });
+}
+
+function poison(replay: Replay, frame: Frame, pfn: number, ts: number): void {
+  setState(replay, frame.vm, frame.gpa, PAGE_SIZE, ts, withPoison);
+  forget(replay, pfn, ts);
+}
+
+function explain(replay: Replay, cpu: number, pfn: number, ts: number): Frame | null {
+  let frame: Frame | null = null;
+  for (const refused of replay.pkvm.refused) {
+    if (refused.explained || refused.cpu !== cpu || ts - refused.ts > EXPLAINED_WITHIN_NS) continue;
+    if (!Number.isNaN(pfn) && refused.pfn !== pfn) continue;
+    refused.explained = true;
+    frame = refused.frame;
+  }
+  return frame;
+}
+
+/** EL2 refused the host an access: what it leads to is seen next. */
+export function noteRefused(replay: Replay, ev: MemoryEvent): void {
+  const pfn = Math.floor(ev.value / PAGE_SIZE);
+  const frame = replay.pkvm.frames.get(pfn);
+  if (!frame) return;
+  replay.pkvm.refused.push({ frame, pfn, cpu: ev.cpu, ts: ev.ts, evidence: evidenceOf(ev), explained: false });
+}
+
+/** The host kernel touched a guest's page through its linear map and asks the hypervisor for it. */
+export function noteForcedReclaim(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const pfn = Math.floor(ev.value / PAGE_SIZE);
+  const frame = replay.pkvm.frames.get(pfn) ?? null;
+  replay.pkvm.reclaiming.set(thread.tid, { frame, pfn, ts: ev.ts, evidence: evidenceOf(ev) });
+  if (!replay.sources.hostReclaimRet) noteReclaimResult(replay, thread, ev.ts, NaN);
+}
+
+/** `result` 1: the hypervisor zeroed the page and gave it to the host; 0: it was no guest's page. NaN: not recorded. */
+export function noteReclaimResult(replay: Replay, thread: Thread, ts: number, result: number): void {
+  const reclaim = replay.pkvm.reclaiming.get(thread.tid);
+  replay.pkvm.reclaiming.delete(thread.tid);
+  if (!reclaim || result === 0) return;
+  const { frame, pfn } = reclaim;
+  // Without its result the call proves no more than a suspicion, unless the frame was a guest's.
+  if (Number.isNaN(result) && !frame) return;
+  explain(replay, reclaim.evidence.cpu, pfn, ts);
+  if (frame && replay.pkvm.frames.get(pfn) === frame) poison(replay, frame, pfn, ts);
+  replay.pkvm.accesses.push({
+    vm: frame?.vm ?? null,
+    tid: thread.tid,
+    ts: reclaim.ts,
+    gpa: frame?.gpa ?? NaN,
+    hva: NaN,
+    pfn,
+    how: 'forced-reclaim',
+    evidence: reclaim.evidence,
+    certainty: Number.isNaN(result) ? 'inferred' : 'observed',
+  });
+}
+
+/** The same from the hypervisor's side; the host's probe, where recorded, tells the thread. */
+export function noteHypForcedReclaim(replay: Replay, ev: MemoryEvent): void {
+  if (ev.result !== 0) return;
+  const pfn = Math.floor(ev.value / PAGE_SIZE);
+  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  if (vm) setState(replay, vm, ev.address, ev.size, ev.ts, withPoison);
+  forget(replay, pfn, ev.ts);
+  if (replay.sources.hostReclaims) return;
+  explain(replay, ev.cpu, pfn, ev.ts);
+  replay.pkvm.accesses.push({
+    vm,
+    tid: NaN,
+    ts: ev.ts,
+    gpa: ev.address,
+    hva: NaN,
+    pfn,
+    how: 'forced-reclaim',
+    evidence: evidenceOf(ev),
+    certainty: 'observed',
+  });
+}
+
+/** A thread gets SIGSEGV with SEGV_ACCERR: on guest memory that is how the host sees a refused access. */
+export function noteSignal(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  const { accesses, slots } = replay.pkvm;
+  const last = accesses[accesses.length - 1];
+  // The probe on the fault tells the address, the tracepoint of the signal follows.
+  if (Number.isNaN(ev.address) && last?.tid === thread.tid && ev.ts - last.ts < ONE_CALL_NS) return;
+  const process = replay.identity.processOf(thread.tid);
+  const slot = slots.findLast(
+    (s) =>
+      s.vm.identity.process === process &&
+      !(s.vm.identity.endTs < ev.ts) &&
+      ev.address >= s.hva &&
+      ev.address < s.hva + s.size,
+  );
+  const refused = explain(replay, ev.cpu, NaN, ev.ts);
+  const vm = refused?.vm ?? slot?.vm ?? null;
+  if (vm?.identity.isProtected !== true) return;
+  const page = Math.floor((ev.address - (slot?.hva ?? NaN)) / PAGE_SIZE) * PAGE_SIZE;
+  accesses.push({
+    vm,
+    tid: thread.tid,
+    ts: ev.ts,
+    gpa: refused?.gpa ?? (slot ? slot.gpa + page : NaN),
+    hva: ev.address,
+    pfn: NaN,
+    how: 'sigsegv',
+    evidence: evidenceOf(ev),
+    certainty: refused ? 'observed' : 'inferred',
+  });
+}
+
+/** After the last event: refused accesses that led to no signal and no reclaim were system calls that got EFAULT. */
+export function settleRefused(replay: Replay): void {
+  const { accesses, refused } = replay.pkvm;
+  const lastOf = new Map<number, number>();
+  for (const { explained, frame, pfn, ts, evidence } of refused) {
+    const isSameCall = ts - (lastOf.get(pfn) ?? -Infinity) < ONE_CALL_NS;
+    if (explained || isSameCall) continue;
+    lastOf.set(pfn, ts);
+    const { vm, gpa } = frame;
+    accesses.push({ vm, tid: NaN, ts, gpa, hva: NaN, pfn, how: 'efault', evidence, certainty: 'inferred' });
+  }
+  accesses.sort((a, b) => a.ts - b.ts);
+}
+
+/** GUP_PIN_COUNTING_BIAS (include/linux/mm.h); fast GUP takes 1 first, then the other 1023. */
+const PIN = 1024;
+
+/** A reference on a donated frame. The donation's own pin came before it, and pins inside a guest's fault are KVM's. */
+export function noteFrameReference(replay: Replay, ev: MemoryEvent): void {
+  const frame = replay.pkvm.frames.get(ev.value);
+  if (!frame) return;
+  const change = ev.result;
+  const how = Math.abs(change) >= PIN - 1 ? 'pin' : 'get';
+  if (change > 0) {
+    const first = change === PIN - 1 ? frame.out.findLastIndex((r) => r.how === 'get' && r.tid === ev.tid) : -1;
+    if (first >= 0) frame.out.splice(first, 1);
+    if (replay.threads.get(ev.tid)?.fault) return;
+    const { vm, gpa } = frame;
+    frame.out.push({ vm, gpa, pfn: ev.value, tid: ev.tid, how, takenNs: ev.ts, droppedNs: NaN });
+    return;
+  }
+  let at = frame.out.findLastIndex((r) => r.how === how && r.tid === ev.tid);
+  if (at < 0) at = frame.out.findIndex((r) => r.how === how);
+  if (at < 0) return;
+  const [ref] = frame.out.splice(at, 1);
+  ref!.droppedNs = ev.ts;
+  replay.pkvm.references.push(ref!);
+}
+
+/** Every event of the hypervisor that names a page. */
+export function stepHypPage(replay: Replay, ev: MemoryEvent): void {
+  switch (ev.kind) {
+    case KIND.hyp_share:
+      return noteHypFlip(replay, ev, 'to_shared');
+    case KIND.hyp_unshare:
+      return noteHypFlip(replay, ev, 'to_private');
+    case KIND.hyp_donate:
+      return noteHypDonation(replay, ev);
+    case KIND.hyp_reclaim:
+      return noteHypReclaim(replay, ev);
+    case KIND.hyp_force_reclaim:
+      return noteHypForcedReclaim(replay, ev);
+    case KIND.host_abort:
+      return noteRefused(replay, ev);
+  }
+}
