@@ -72,18 +72,25 @@ function payload(line: string): string {
   return text.replace(/^(\w+): \((?:[^()<]* <- )?[^()]*\) /, '$1: () ');
 }
 
-/** Payloads that only one side has, summed up by event. */
-function leftOver(ours: readonly string[], theirs: readonly string[]) {
+/** Texts that only one side has, whatever their order, summed up by event. */
+function leftOver(ours: readonly string[], theirs: readonly string[], normal: (line: string) => string = payload) {
   const balance = new Map<string, number>();
-  for (const line of ours) balance.set(payload(line), (balance.get(payload(line)) ?? 0) + 1);
-  for (const line of theirs) balance.set(payload(line), (balance.get(payload(line)) ?? 0) - 1);
+  const add = (line: string, by: number) => balance.set(normal(line), (balance.get(normal(line)) ?? 0) + by);
+  for (const line of ours) add(line, 1);
+  for (const line of theirs) add(line, -1);
   const events: Record<string, number> = {};
   for (const [text, count] of balance) {
-    const event = text.split(/[:( ]/)[0]!;
+    const event = payload(text).split(/[:( ]/)[0]!;
     if (count > 0) events[event] = (events[event] ?? 0) + count;
   }
   return events;
 }
+
+const isProbe = (line: string): boolean => /: \w+: \(/.test(line);
+
+/** A line with the places of probes and the zeros before hashed pointers left out. */
+const withoutPlaces = (line: string): string =>
+  (isProbe(line) ? payload(line) : line).replace(/\b(mapping=|sptep:)(?:0x|0*(?=[0-9a-f]))/, '$1');
 
 /** trace-cmd shows only some of the flags (reference 11, 16): the column is judged against the kernel's own text. */
 const withoutFlags = (line: string): string => line.replace(/(\[\d{3}\]) \S{5} /, '$1 ');
@@ -152,9 +159,12 @@ describe.skipIf(!isThere)('x86-basic', () => {
   it('gives a text back as it was, but for what the text alone cannot tell', async () => {
     const ours = await linesOf('x86-basic/a.trace.txt.zst', 'kernel', { tgid: true });
     const theirs = await readReference('x86-basic/a.trace.txt.zst');
-    const isProbe = (line: string) => /: \w+: \(/.test(line);
-    const found = differences(ours, theirs, (line) => (isProbe(line) ? payload(line) : line));
-    expect(counts(found)).toEqual({ kvm_apicv_inhibit_changed: 1, mark_mmio_spte: 1 });
+    // the bits of the page role are not all in the text, so its number is not known
+    expect(leftOver(ours, theirs, withoutPlaces)).toEqual({
+      kvm_apicv_inhibit_changed: 1,
+      kvm_mmu_get_page: 14,
+      kvm_mmu_prepare_zap_page: 13,
+    });
   });
 });
 
@@ -189,7 +199,10 @@ describe.skipIf(!isThere)('other recordings', () => {
     const ours = await linesOf(`formats/${name}.dat`, 'raw', { nanoseconds: true });
     const theirs = await readReference(`formats/expected/${name}.tc331-report-tR.txt.gz`);
     const normal = (line: string) =>
-      line.replace(/dfd=(?:-100|0x(?:f{8})?ffffff9c)/, 'dfd=AT_FDCWD').replace(/= \((0x\w+)\)/g, '=$1');
+      line
+        .replace(/dfd=(?:-100|0x(?:f{8})?ffffff9c)/, 'dfd=AT_FDCWD')
+        .replace(/= \((0x\w+)\)/g, '=$1')
+        .replace(/prev_state=\w+/, (state) => `prev_state=${Number(state.slice(11))}`);
     // `(u8)REC->e` and `(u8)REC->icr_low`: -R prints a u64 through the cast of one of its bytes; tsc_shift is signed
     const cast = { kvm_apic_ipi: 2, kvm_ioapic_set_irq: 150, kvm_pvclock_update: 2 };
     const found = differences(ours, theirs, normal);
@@ -207,8 +220,7 @@ describe.skipIf(!isThere)('other recordings', () => {
     const hyp = await linesOf('pkvm-basic/hyp.trace.txt', 'kernel');
     expect(hyp).toEqual(await readReference('pkvm-basic/hyp.trace.txt'));
     const host = await linesOf('pkvm-basic/trace.boot.txt', 'kernel');
-    const isProbe = (line: string) => /: \w+: \(/.test(line);
     const theirs = await readReference('pkvm-basic/trace.boot.txt');
-    expect(counts(differences(host, theirs, (line) => (isProbe(line) ? payload(line) : line)))).toEqual({});
+    expect(leftOver(host, theirs, withoutPlaces)).toEqual({});
   });
 });

@@ -1,7 +1,7 @@
 /** The functions that print fmts call: trace helpers (include/trace/stages/stage3_trace_output.h) and a few of the kernel's. */
 import { S32, U32, U64, wrap } from './c-types.js';
 import type { Node } from './parser.js';
-import { arrayReader, type Compiled, type CompiledInt, type Context, type FieldGetter } from './value.js';
+import { arrayReader, NoNumber, type Compiled, type CompiledInt, type Context, type FieldGetter } from './value.js';
 
 type CompileNode = (node: Node, context: Context) => Compiled;
 
@@ -122,11 +122,21 @@ function printHex(separator: string): (call: Call) => Compiled {
     if (array.kind !== 'array') return array;
     if (length.kind !== 'int') return length;
     const run = (get: FieldGetter) => {
-      const items = array.eval(get).slice(0, Number(length.eval(get)));
+      const items = array.eval(get).slice(0, elementCount(length, get));
       return items.map((item) => (item & 0xffn).toString(16).padStart(2, '0')).join(separator);
     };
     return { kind: 'str', eval: run };
   };
+}
+
+/** A text trace has the elements that were printed, and not always their number: then all there are. */
+function elementCount(length: CompiledInt, get: FieldGetter): number {
+  try {
+    return Number(length.eval(get));
+  } catch (error) {
+    if (error instanceof NoNumber) return Infinity;
+    throw error;
+  }
 }
 
 /** The first argument as an array; a text field gives its bytes. */
@@ -144,7 +154,7 @@ function printArray(call: Call): Compiled {
   if (length.kind !== 'int') return length;
   const bits = array.element.bits;
   const run = (get: FieldGetter) => {
-    const items = array.eval(get).slice(0, Number(length.eval(get)));
+    const items = array.eval(get).slice(0, elementCount(length, get));
     return `{${items.map((item) => `0x${BigInt.asUintN(bits, item).toString(16)}`).join(',')}}`;
   };
   return { kind: 'str', eval: run };
