@@ -46,10 +46,10 @@ async function readObject(path: string, required: boolean): Promise<JsonObject> 
 
 function strings(path: string, config: JsonObject, key: string): readonly string[] {
   const value = config[key] ?? [];
-  if (!Array.isArray(value) || !value.every((entry) => typeof entry === 'string')) {
-    return fail(path, `"${key}" must be a list of texts`);
-  }
-  return value as readonly string[];
+  if (!Array.isArray(value)) return fail(path, `"${key}" must be a list of texts`);
+  return value.map((entry: unknown) =>
+    typeof entry === 'string' ? entry : fail(path, `"${key}" must be a list of texts`),
+  );
 }
 
 function configParams(path: string, config: JsonObject): [string, string][] {

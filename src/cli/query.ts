@@ -15,7 +15,7 @@ const isNumber = (value: Value | undefined): boolean => typeof value === 'number
 /** Column names of a query that gave no row; none where the statement has no result. */
 async function describe(store: Store, query: string): Promise<readonly string[]> {
   const rows = await store.rows(`DESCRIBE ${query}`).catch((): Row[] => []);
-  return rows.map((row) => String(row['column_name']));
+  return rows.flatMap(({ column_name: name }) => (typeof name === 'string' ? [name] : []));
 }
 
 /** Runs a query and gives at most `limit` rows (0 = all) with how many there were. Throws TraceError with DuckDB's text. */

@@ -6,7 +6,7 @@ import type { RenderOptions } from '../render.js';
 import { verdictOf } from '../verdict.js';
 import { renderConversionSummary } from './conversion-summary.js';
 import { renderFindings } from './findings.js';
-import { drawTable, wrapParts } from './layout.js';
+import { wrap, wrapParts } from './layout.js';
 
 /** The report that people read: verdict first, then who and how fast, at the end what could not be known. */
 export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Generator<string> {
@@ -56,13 +56,20 @@ function verdictLine(analysis: Analysis, { paint, width }: RenderOptions): strin
 function identityBlock(analysis: Analysis, options: RenderOptions): string {
   const { vms } = analysis;
   if (vms.length === 0) return 'VMs     none could be told apart';
-  const rows = vms.map((vm, k) => [k === 0 ? 'VMs' : '', `vm${vm.id}`, ...vmCells(vm, analysis), vm.certainty]);
-  const lines = [drawTable(rows, { aligns: ['left', 'left', 'left', 'left', 'left', 'left', 'left'], indent: 0 })];
+  const lines = vms.map((vm, k) => {
+    const [first, ...rest] = vmParts(vm, analysis);
+    return wrapParts(
+      [`${k === 0 ? 'VMs  ' : '     '}vm${vm.id}  ${first!}`, ...rest],
+      ' · ',
+      options.width,
+      '          ',
+    );
+  });
   if (options.verbose) lines.push(...analysis.gmems.map((gmem) => bindingLines(gmem, options)));
   return lines.join('\n');
 }
 
-function vmCells(vm: VmSummary, analysis: Analysis): string[] {
+function vmParts(vm: VmSummary, analysis: Analysis): string[] {
   const gmems = analysis.gmems.filter((g) => vm.gmems.includes(g.id));
   const memory = gmems.map((g) => {
     const slots = new Set(g.bindings.flatMap((b) => (b.slot === null ? [] : [b.slot]))).size;
@@ -74,7 +81,8 @@ function vmCells(vm: VmSummary, analysis: Analysis): string[] {
     vm.platform ?? 'platform unknown',
     [vm.pid === null ? 'pid unknown' : `pid ${vm.pid}`, vm.comm ?? ''].join(' ').trimEnd(),
     plural(vm.vcpus.length, 'vCPU'),
-    memory.length > 2 ? `${memory.length} guest_memfds` : memory.join('\n') || 'no guest_memfd seen',
+    memory.length > 4 ? `${memory.length} guest_memfds` : memory.join(', ') || 'no guest_memfd seen',
+    vm.certainty,
   ];
 }
 
@@ -159,8 +167,8 @@ function unavailableBlock({ unavailable }: Analysis, options: RenderOptions): st
   }
   const lines = [...byCause.values()].flatMap(({ what, missing, record }) => [
     wrapParts([` ${what[0]!}`, ...what.slice(1)], ', ', options.width, '   '),
-    wrapParts([`   because: ${missing}`], '', options.width, '     '),
-    ...(record === '' ? [] : [wrapParts(`   record: ${record}`.split(/(?<=\S) /), ' ', options.width, '     ')]),
+    wrap(`because: ${missing}`, options.width, '     ', '   '),
+    ...(record === '' ? [] : [wrap(`record: ${record}`, options.width, '     ', '   ')]),
   ]);
   return `\n${options.paint('strong', 'Could not be judged')}\n${lines.join('\n')}\n`;
 }
@@ -179,6 +187,6 @@ function lossesBlock({ traces }: Analysis, options: RenderOptions): string {
     return [...lost, ...skipped];
   });
   if (lines.length === 0) return 'Losses  nothing was lost, everything could be read';
-  const blocks = lines.map((line) => wrapParts(` ${line}`.split(/(?<=\S) /), ' ', options.width, '   '));
+  const blocks = lines.map((line) => wrap(line, options.width, '   ', ' '));
   return `${options.paint('strong', 'Losses')}\n${blocks.join('\n')}`;
 }
