@@ -32,7 +32,7 @@ export function painter(color: boolean): Paint {
 /** Columns of a stream: COLUMNS, the terminal's own, else 100 for files and pipes; never under 40. */
 export function widthOf(stream: OutStream, env: CliIo['env']): number {
   const named = Number(env['COLUMNS']);
-  const width = Number.isInteger(named) && named > 0 ? named : (stream.columns ?? 100);
+  const width = Number.isInteger(named) && named > 0 ? named : stream.columns || 100;
   return Math.max(40, width);
 }
 

@@ -169,7 +169,8 @@ async function readUnavailable(store: Store): Promise<readonly Unavailable[]> {
 async function readMemoryFaults(store: Store, unknown: boolean): Promise<MemoryFaults> {
   if (unknown) return { total: null, byVm: [], byCause: [] };
   const byVm = await store.rows(`
-    SELECT vm_id, count(*) AS n, count_if(wanted = 'private') AS to_private, count_if(wanted = 'shared') AS to_shared
+    SELECT vm_id, count(*) AS n, count(*) FILTER (wanted = 'private') AS to_private,
+      count(*) FILTER (wanted = 'shared') AS to_shared
     FROM memory_fault GROUP BY vm_id ORDER BY vm_id NULLS LAST`);
   const byCause = await store.rows(
     'SELECT cause, count(*) AS n FROM memory_fault GROUP BY cause ORDER BY n DESC, cause',

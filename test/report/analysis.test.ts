@@ -37,7 +37,7 @@ describe('analysis', () => {
 
   it('writes the JSON contract, key by key in its order', async () => {
     const text = await collect(jsonOutput.analysis!(analysis, PLAIN));
-    await expect(text).toMatchFileSnapshot('snapshots/analysis.json');
+    await expect(text).toMatchFileSnapshot('snapshots/analysis.json.txt');
     expect(validator('analysis.schema.json')(JSON.parse(text))).toEqual([]);
   });
 
@@ -75,7 +75,9 @@ describe('analysis', () => {
   });
 
   it('writes Markdown with the verdict as heading and details folded', async () => {
-    await expect(await collect(markdownOutput.analysis!(analysis, PLAIN))).toMatchFileSnapshot('snapshots/analysis.md');
+    await expect(await collect(markdownOutput.analysis!(analysis, PLAIN))).toMatchFileSnapshot(
+      'snapshots/analysis.md.txt',
+    );
   });
 
   it('writes findings as CSV', async () => {
@@ -106,7 +108,7 @@ describe('conversions', () => {
 
   it('writes gmemtrace.conversions/1 in order of request', async () => {
     const text = await collect(jsonOutput.conversions!(await readConversions(store, {}), PLAIN));
-    await expect(text).toMatchFileSnapshot('snapshots/conversions.json');
+    await expect(text).toMatchFileSnapshot('snapshots/conversions.json.txt');
     expect(validator('conversions.schema.json')(JSON.parse(text))).toEqual([]);
   });
 

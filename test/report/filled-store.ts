@@ -126,6 +126,9 @@ function rows(): readonly string[] {
       ...{ vm_id: 1, vcpu: 1, tid: 43, ts_ns: at(510), gpa: GPA + 0x50000, size: 4096, wanted: 'private' },
       ...{ cause: 'mismatch', epoch: 0, conversion_id: 5, ...observed },
     }),
+    insertSql('memory_fault', {
+      ...{ vm_id: 2, vcpu: 0, tid: 52, ts_ns: at(900), size: 4096, cause: 'unknown', epoch: 0, certainty: 'inferred' },
+    }),
     insertSql('punch', { vm_id: 1, gmem_id: 1, offset: 131072, size: 8192, start_ns: at(185), errno: 0, ...observed }),
     insertSql('reboot', {
       vm_id: 1,
