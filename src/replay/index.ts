@@ -4,12 +4,11 @@
  */
 import type { Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES } from '../store/schema.js';
-import { makeEvent } from './event.js';
-import { makeFactCollector } from './facts.js';
+import { COLLECTED_KINDS, makeFactCollector } from './facts.js';
 import { settleIdentity } from './identity.js';
-import { KIND, KINDS } from './kinds.js';
+import { KIND } from './kinds.js';
 import { finishReplay, step, taint } from './machine.js';
-import { buildMemoryEvents, forEachMemoryEvent, readBaseNs } from './memory-events.js';
+import { buildMemoryEvents, countThreads, forEachMemoryEvent, readBaseNs } from './memory-events.js';
 import { makeReferences } from './references.js';
 import { makeReplay, type LostSpan, type Sources } from './state.js';
 import { readTasks } from './tasks.js';
@@ -21,9 +20,9 @@ export interface ReplayOptions {
 }
 
 /** What the recording can show, by the vocabulary's sources that exist and the kinds that came. */
-function settleSources(statements: readonly Statement[], seen: Uint32Array, isArm: boolean): Sources {
+function settleSources(statements: readonly Statement[], seen: ReadonlySet<number>, isArm: boolean): Sources {
   const has = (source: string): boolean => statements.some((s) => s.source === source && s.sql !== null);
-  const came = (kind: keyof typeof KIND): boolean => seen[KIND[kind]]! > 0;
+  const came = (kind: keyof typeof KIND): boolean => seen.has(KIND[kind]);
   return {
     ioctls: came('ioctl_enter'),
     ioctlExits: came('ioctl_exit'),
@@ -81,12 +80,13 @@ export async function replay(store: Store, options: ReplayOptions = {}): Promise
   for (const table of RESULT_TABLES) await store.run(`DROP TABLE IF EXISTS "${table.name}"; ${createTableSql(table)}`);
   const statements = await buildMemoryEvents(store);
   const baseNs = await readBaseNs(store);
-  const ev = makeEvent();
-  const collector = makeFactCollector(KINDS.length);
-  await forEachMemoryEvent(store, baseNs, ev, collector.collect, signal);
+  const counts = await countThreads(store, baseNs);
+  const collector = makeFactCollector(counts);
+  const wanted = `kind IN (${COLLECTED_KINDS.join(', ')}) OR vm_key IS NOT NULL OR (kind = ${KIND.switch_out} AND value = 3)`;
+  await forEachMemoryEvent(store, baseNs, collector.collect, { where: wanted, signal });
   const tasks = await readTasks(store);
   const identity = settleIdentity(collector.facts, tasks);
-  const sources = settleSources(statements, collector.facts.seen, await readIsArm(store));
+  const sources = settleSources(statements, new Set(counts.map((c) => c.kind)), await readIsArm(store));
   const lost = await readLost(store, baseNs);
   const state = makeReplay(identity, sources, lost);
   const references = makeReferences();
@@ -95,7 +95,6 @@ export async function replay(store: Store, options: ReplayOptions = {}): Promise
   await forEachMemoryEvent(
     store,
     baseNs,
-    ev,
     (event) => {
       while (next < taints.length && taints[next]!.at <= event.ts) {
         taint(state, taints[next]!.cpu, taints[next]!.at);
@@ -103,7 +102,7 @@ export async function replay(store: Store, options: ReplayOptions = {}): Promise
       }
       step(state, references, event);
     },
-    signal,
+    { signal },
   );
   finishReplay(state);
   await writeResults(store, { replay: state, references, tasks, statements, baseNs, facts: collector.facts });
