@@ -5,15 +5,24 @@ export class ByteTable {
   private starts = new Int32Array(64);
   private hashes = new Int32Array(64);
   private bytes = new Uint8Array(1024);
+  /** The id found last for each of 256 shapes (length and four bytes): most look-ups end there. */
+  private readonly recent = new Int32Array(256).fill(-1);
 
   /** The id of buf[from, to), or -1. */
   find(buf: Uint8Array, from: number, to: number): number {
+    const length = to - from;
+    const shape =
+      length * 31 + buf[from]! + buf[from + (length >> 1)]! * 5 + (buf[to - 1] ?? 0) * 3 + (buf[to - 2] ?? 0) * 7;
+    const guess = this.recent[shape & 255]!;
+    if (guess >= 0 && this.equals(guess, buf, from, to)) return guess;
     const hash = hashBytes(buf, from, to);
     const mask = this.slots.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const id = this.slots[slot]! - 1;
       if (id < 0) return -1;
-      if (this.hashes[id] === hash && this.equals(id, buf, from, to)) return id;
+      if (this.hashes[id] !== hash || !this.equals(id, buf, from, to)) continue;
+      this.recent[shape & 255] = id;
+      return id;
     }
   }
 

@@ -29,13 +29,21 @@ export function readHex(cursor: Cursor): boolean {
   let pos = from;
   let lo = 0;
   let hi = 0;
-  for (; pos < end; pos++) {
+  for (const stop = Math.min(end, from + 8); pos < stop; pos++) {
     const digit = HEX[buf[pos]!]!;
     if (digit === NO_DIGIT) break;
-    hi = (hi << 4) | (lo >>> 28);
     lo = (lo << 4) | digit;
   }
-  if (pos === from || pos - from > 16) return false;
+  if (pos === from) return false;
+  if (pos === from + 8) {
+    for (; pos < end; pos++) {
+      const digit = HEX[buf[pos]!]!;
+      if (digit === NO_DIGIT) break;
+      hi = (hi << 4) | (lo >>> 28);
+      lo = (lo << 4) | digit;
+    }
+    if (pos - from > 16) return false;
+  }
   cursor.pos = pos;
   cursor.lo = lo;
   cursor.hi = hi;
@@ -56,7 +64,14 @@ export function readDecimal(cursor: Cursor): boolean {
   }
   if (pos === from) return false;
   let lo = value | 0;
-  let hi = value < TWO32 ? 0 : Math.floor(value / TWO32);
+  let hi = 0;
+  if (value >= TWO32) hi = Math.floor(value / TWO32);
+  if (pos < from + 15) {
+    cursor.pos = pos;
+    cursor.lo = lo;
+    cursor.hi = hi;
+    return true;
+  }
   for (; pos < end; pos++) {
     const digit = buf[pos]! - 0x30;
     if (digit < 0 || digit > 9) break;

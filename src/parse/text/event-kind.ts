@@ -78,8 +78,12 @@ export class EventKind {
     const { chosen } = this;
     if (chosen !== null) {
       if (storeIn(chosen, cursor, context)) return;
+      cursor.pos = from;
+    } else if (this.formats.length === 0) {
+      skipComplaints(cursor);
+      this.storeLoose(cursor, context);
+      return;
     }
-    cursor.pos = from;
     this.storeRare(cursor, context);
   }
 

@@ -11,23 +11,16 @@ import type { Output } from './output.js';
 /** More different events than any kernel has: a text with more is none. */
 const MAX_KINDS = 20_000;
 
-/** Event names of system calls in the kernel's own text, which has neither sys_enter_ nor sys_exit_. */
-const SYSCALL_PREFIX = { 'syscall-enter': 'sys_enter_', 'syscall-exit': 'sys_exit_' } as const;
-
 /** Systems whose events have another name in the catalogue than in the text of print events. */
 const PRINT_NAMES: ReadonlySet<string> = new Set(['tracing_mark_write', 'print']);
 
 export class EventTable {
   /** Names; per line kind another table, since `sys_ioctl` stands for two events. */
-  private readonly names: Readonly<Record<'event' | 'syscall-enter' | 'syscall-exit', ByteTable>> = {
-    event: new ByteTable(),
-    'syscall-enter': new ByteTable(),
-    'syscall-exit': new ByteTable(),
-  };
-  private readonly kinds: Readonly<Record<'event' | 'syscall-enter' | 'syscall-exit', EventKind[]>> = {
+  private readonly names = { event: new ByteTable(), enter: new ByteTable(), exit: new ByteTable() };
+  private readonly kinds: { readonly event: EventKind[]; readonly enter: EventKind[]; readonly exit: EventKind[] } = {
     event: [],
-    'syscall-enter': [],
-    'syscall-exit': [],
+    enter: [],
+    exit: [],
   };
   private readonly single = new Map<string, EventKind>();
   private readonly catalogue = loadCatalogue();
@@ -43,23 +36,36 @@ export class EventTable {
 
   /** The kind of a line's event; null for too many of them. */
   find(buf: Uint8Array, context: LineContext, line: LineKind): EventKind | null {
-    const part = line === 'syscall-enter' || line === 'syscall-exit' ? line : 'event';
-    const names = this.names[part];
+    const { names, kinds } = this;
+    if (line === 'syscall-enter') return this.findIn(names.enter, kinds.enter, buf, context, 'sys_enter_');
+    if (line === 'syscall-exit') return this.findIn(names.exit, kinds.exit, buf, context, 'sys_exit_');
+    return this.findIn(names.event, kinds.event, buf, context, null);
+  }
+
+  /** @param prefix of the event's name in place of the `sys_` in the text; null where the text has the name itself */
+  private findIn(
+    names: ByteTable,
+    kinds: EventKind[],
+    buf: Uint8Array,
+    context: LineContext,
+    prefix: string | null,
+  ): EventKind | null {
     const from = context.systemTo > context.systemFrom ? context.systemFrom : context.nameFrom;
     const id = names.find(buf, from, context.nameTo);
-    if (id >= 0) return this.kinds[part][id]!;
+    if (id >= 0) return kinds[id]!;
     if (names.length >= MAX_KINDS) return null;
-    const kind = this.make(buf, context, part);
+    const kind = this.make(buf, context, prefix);
     names.add(buf, from, context.nameTo);
-    this.kinds[part].push(kind);
+    kinds.push(kind);
     return kind;
   }
 
-  private make(buf: Uint8Array, context: LineContext, part: 'event' | 'syscall-enter' | 'syscall-exit'): EventKind {
+  private make(buf: Uint8Array, context: LineContext, prefix: string | null): EventKind {
     const printed = decode(buf, context.nameFrom, context.nameTo);
     const hasSystem = context.systemTo > context.systemFrom;
     const system = hasSystem ? decode(buf, context.systemFrom, context.systemTo) : this.system;
-    if (part !== 'event') return this.named('syscalls', SYSCALL_PREFIX[part] + printed.slice('sys_'.length));
+    // the kernel's own text of system calls has neither sys_enter_ nor sys_exit_
+    if (prefix !== null) return this.named('syscalls', prefix + printed.slice('sys_'.length));
     if (system === null && PRINT_NAMES.has(printed)) return this.named('ftrace', 'print');
     return this.named(system, printed);
   }

@@ -137,7 +137,7 @@ export class LineReader {
     this.count++;
     this.seeTime();
     this.losses.see(context);
-    this.tasks.see(cursor.buf, context);
+    if (!context.isTaskKnown) this.tasks.see(cursor.buf, context);
     if (!context.hasCpu) this.lacksCpu = true;
     if (this.stamps.fractions === 0) {
       witness.see(context);

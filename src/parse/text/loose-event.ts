@@ -4,7 +4,7 @@
  */
 import type { EventSchema, FieldSpec, ProbeInfo } from '../model.js';
 import { decode } from './bytes.js';
-import { LineContext } from './context.js';
+import type { RowPlace } from './context.js';
 import type { Cursor } from './cursor.js';
 import type { KindEnvironment } from './event-kind.js';
 import { looseFields, looseNumber, parseLooseText } from './loose-text.js';
@@ -30,7 +30,7 @@ export interface LooseOrigin {
 
 interface WaitingRow {
   readonly text: string;
-  readonly context: LineContext;
+  readonly context: RowPlace;
 }
 
 export class LooseEvent {
@@ -47,13 +47,14 @@ export class LooseEvent {
   }
 
   /** Stores the text [cursor.pos, cursor.end) of a line, now or when the columns are known. */
-  store(cursor: Cursor, context: LineContext): void {
+  store(cursor: Cursor, context: RowPlace): void {
     if (this.output) {
       this.write(cursor, context);
       return;
     }
     const text = decode(cursor.buf, cursor.pos, cursor.end).trim();
-    this.waiting.push({ text, context: Object.assign(new LineContext(), context) });
+    const { line, cpu, tid, flags, tsLo, tsHi } = context;
+    this.waiting.push({ text, context: { line, cpu, tid, flags, tsLo, tsHi } });
     if (this.waiting.length >= DECIDING_ROWS) this.decide();
   }
 
@@ -134,7 +135,7 @@ export class LooseEvent {
     return builder.build(schema.fields.length, this.origin.kernelText);
   }
 
-  private write(cursor: Cursor, context: LineContext): void {
+  private write(cursor: Cursor, context: RowPlace): void {
     const output = this.output!;
     const from = cursor.pos;
     output.beginRow();
@@ -145,7 +146,7 @@ export class LooseEvent {
     this.writeText(this.parse(decode(cursor.buf, from, cursor.end).trim()), context);
   }
 
-  private writeText(text: LooseText, context: LineContext): void {
+  private writeText(text: LooseText, context: RowPlace): void {
     const output = this.output!;
     output.beginRow();
     const { name } = this.origin;

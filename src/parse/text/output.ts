@@ -4,7 +4,7 @@ import type { BatchColumn, EventBatch, StringTable } from '../batch.js';
 import type { ByteStrings } from '../byte-strings.js';
 import type { ColumnType, EventSchema } from '../model.js';
 import type { Cursor } from './cursor.js';
-import type { LineContext } from './context.js';
+import type { RowPlace } from './context.js';
 
 const WIDTHS: Readonly<Record<ColumnType, 1 | 2 | 4 | 8>> = {
   u8: 1,
@@ -142,7 +142,7 @@ export class Output {
   }
 
   /** Writes the common columns and closes the row. */
-  endRow(context: LineContext): void {
+  endRow(context: RowPlace): void {
     const { batch } = this;
     const row = batch.length++;
     batch.tsWords[2 * row] = context.tsLo;

@@ -4,7 +4,7 @@
  */
 import { decode } from './bytes.js';
 import { ByteTable } from './byte-table.js';
-import { isDigit, readNumber } from './cursor.js';
+import { isDigit, readDecimal, readHex, readNumber } from './cursor.js';
 import type { Cursor } from './cursor.js';
 import type { Output } from './output.js';
 
@@ -131,54 +131,67 @@ const SPACE = 0x20;
 
 /**
  * Runs a program on [cursor.pos, cursor.end), writing to the output's next row. True where the whole text fits; else the
- * row is to be written anew.
+ * row is to be written anew. The two operations that nearly all texts consist of are spelled out here.
  */
 export function runProgram(program: Program, cursor: Cursor, output: Output): boolean {
-  const { ops, nullColumns } = program;
-  for (let at = 0; at < ops.length; at += 4) {
-    const a = ops[at + 1]!;
-    const b = ops[at + 2]!;
-    const c = ops[at + 3]!;
-    switch (ops[at]) {
-      case OP.LITERAL:
-        if (!matchLiteral(program.pool, a, b, cursor)) return false;
-        break;
-      case OP.NUMBER:
-        if (!readPadded(cursor, b)) return false;
-        if (c > 0) output.setNumber(a, (cursor.lo >>> c) | (cursor.hi << (32 - c)), cursor.hi >> c);
-        else output.setNumber(a, cursor.lo, cursor.hi);
-        break;
-      default:
-        if (!runRare(program, at, cursor, output)) return false;
-    }
-  }
+  const { ops, pool, nullColumns } = program;
   const { buf, end } = cursor;
   let pos = cursor.pos;
+  for (let at = 0; at < ops.length; at += 4) {
+    const op = ops[at]!;
+    const a = ops[at + 1]!;
+    const b = ops[at + 2]!;
+    if (op === OP.LITERAL) {
+      const stop = a + b;
+      if (pos + b > end) {
+        pos = matchShortened(pool, a, stop, buf, pos, end);
+        if (pos < 0) return false;
+        continue;
+      }
+      for (let k = a; k < stop; k++, pos++) if (buf[pos] !== pool[k]) return false;
+    } else if (op === OP.NUMBER) {
+      while (pos < end && buf[pos] === SPACE) pos++;
+      const isHex = b === 16 || (buf[pos] === 0x30 && buf[pos + 1] === 0x78);
+      cursor.pos = isHex && buf[pos + 1] === 0x78 ? pos + 2 : pos;
+      if (!(isHex ? readHex(cursor) : readDecimal(cursor))) {
+        // a sign, or nothing that is a number
+        cursor.pos = pos;
+        if (!readNumber(cursor, b)) return false;
+      }
+      pos = cursor.pos;
+      const shift = ops[at + 3]!;
+      if (shift === 0) output.setNumber(a, cursor.lo, cursor.hi);
+      else output.setNumber(a, (cursor.lo >>> shift) | (cursor.hi << (32 - shift)), cursor.hi >> shift);
+    } else {
+      cursor.pos = pos;
+      if (!runRare(program, at, cursor, output)) return false;
+      pos = cursor.pos;
+    }
+  }
   while (pos < end && buf[pos] === SPACE) pos++;
   if (pos !== end) return false;
   for (let k = 0; k < nullColumns.length; k++) output.setNull(nullColumns[k]!);
   return true;
 }
 
+/** A literal at the end of a line may lack its last blanks: editors and mailers take them off. Gives the position behind, or -1. */
+function matchShortened(
+  pool: Uint8Array,
+  from: number,
+  stop: number,
+  buf: Uint8Array,
+  pos: number,
+  end: number,
+): number {
+  for (let k = from; k < stop; k++) {
+    if (pos < end ? buf[pos++] !== pool[k] : pool[k] !== SPACE) return -1;
+  }
+  return pos;
+}
+
 function readPadded(cursor: Cursor, radix: number): boolean {
   while (cursor.pos < cursor.end && cursor.buf[cursor.pos] === SPACE) cursor.pos++;
   return readNumber(cursor, radix);
-}
-
-function matchLiteral(pool: Uint8Array, from: number, length: number, cursor: Cursor): boolean {
-  const { buf, end } = cursor;
-  let pos = cursor.pos;
-  for (let k = from; k < from + length; k++, pos++) {
-    if (pos >= end) {
-      // editors and mailers take blanks off the ends of lines
-      while (k < from + length) if (pool[k++] !== SPACE) return false;
-      cursor.pos = end;
-      return true;
-    }
-    if (buf[pos] !== pool[k]) return false;
-  }
-  cursor.pos = pos;
-  return true;
 }
 
 function runRare(program: Program, at: number, cursor: Cursor, output: Output): boolean {

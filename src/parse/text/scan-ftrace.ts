@@ -15,25 +15,38 @@ const COLON = 0x3a;
 
 /** `      CPU 0/KVM-99      (     97) [000] d..1.    16.869512: name…`; the flags, the tgid and the fraction may be missing. */
 export function scanFtrace(cursor: Cursor, context: LineContext, stamps: StampReader): LineKind {
-  const { buf, end } = cursor;
+  const { end } = cursor;
   const from = cursor.pos;
+  // most lines have the CPU where the one before had it
+  const usual = from + context.cpuColumn;
+  if (usual < end && scanCpu(cursor, usual, from, context, stamps)) return scanName(cursor, context);
   for (let open = from; open < end; open++) {
-    if (buf[open] !== 0x5b || !isDigit(buf[open + 1]!)) continue;
-    let pos = open + 1;
-    let cpu = 0;
-    while (pos < end && isDigit(buf[pos]!) && pos - open <= 5) cpu = cpu * 10 + buf[pos++]! - 0x30;
-    if (buf[pos] !== 0x5d) continue;
-    cursor.pos = pos + 1;
-    if (!scanFlagsAndTime(cursor, context, stamps)) continue;
-    const time = cursor.pos;
-    if (!scanTask(buf, from, open, context)) continue;
-    context.cpu = cpu;
-    context.hasCpu = true;
-    cursor.pos = time;
+    if (!scanCpu(cursor, open, from, context, stamps)) continue;
+    context.cpuColumn = open - from;
     return scanName(cursor, context);
   }
   cursor.pos = from;
   return 'none';
+}
+
+/** Whether `[cpu]` stands at `open`, with flags and a time behind and a task before it; the cursor ends behind the time. */
+function scanCpu(cursor: Cursor, open: number, from: number, context: LineContext, stamps: StampReader): boolean {
+  const { buf, end } = cursor;
+  if (buf[open] !== 0x5b) return false;
+  let pos = open + 1;
+  let cpu = 0;
+  while (pos < end && isDigit(buf[pos]!) && pos - open <= 5) cpu = cpu * 10 + buf[pos++]! - 0x30;
+  if (buf[pos] !== 0x5d || pos === open + 1) return false;
+  cursor.pos = pos + 1;
+  if (!scanFlagsAndTime(cursor, context, stamps)) return false;
+  context.isTaskKnown = false;
+  if (!context.taskMemory.recall(buf, from, open, cpu, context)) {
+    if (!scanTask(buf, from, open, context)) return false;
+    context.taskMemory.remember(buf, from, open, cpu, context);
+  }
+  context.cpu = cpu & 0xffff;
+  context.hasCpu = true;
+  return true;
 }
 
 /** Behind the `]`: `[ flags][ time]:`; trace-cmd glues a time without fraction to the flags or to the `]`. */
