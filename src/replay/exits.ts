@@ -72,6 +72,8 @@ function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void 
     evidence: (isNextRange ? null : thread.exitEvidence) ?? evidenceOf(ev),
     epoch: thread.vm?.epoch ?? 0,
     rangeKnown,
+    runnableNs: 0,
+    sleepingNs: 0,
   });
 }
 
@@ -116,6 +118,8 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
     evidence: thread.exitEvidence ?? evidenceOf(ev),
     epoch: fault.epoch,
     rangeKnown: false,
+    runnableNs: 0,
+    sleepingNs: 0,
   };
   openRequest(replay, thread, request);
 }

@@ -2,9 +2,11 @@
  * The replay: stored events → memory events (vocabulary) → who is who (first pass) → state, conversions, references,
  * reboots (second pass) → result tables. Run on a store that an import has filled; runs again from scratch each time.
  */
+import { alignHypervisorClocks } from './clocks.js';
 import type { Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES } from '../store/schema.js';
 import { COLLECTED_KINDS, makeFactCollector } from './facts.js';
+import { createExitView } from './exit-view.js';
 import { settleIdentity } from './identity.js';
 import { KIND } from './kinds.js';
 import { finishReplay, step, taint } from './machine.js';
@@ -78,6 +80,7 @@ function makeTaints(lost: readonly LostSpan[]): { at: number; cpu: number | null
 export async function replay(store: Store, options: ReplayOptions = {}): Promise<void> {
   const { signal } = options;
   for (const table of RESULT_TABLES) await store.run(`DROP TABLE IF EXISTS "${table.name}"; ${createTableSql(table)}`);
+  await alignHypervisorClocks(store);
   const statements = await buildMemoryEvents(store);
   const baseNs = await readBaseNs(store);
   const counts = await countThreads(store, baseNs);
@@ -105,5 +108,6 @@ export async function replay(store: Store, options: ReplayOptions = {}): Promise
     { signal },
   );
   finishReplay(state);
+  await createExitView(store);
   await writeResults(store, { replay: state, references, tasks, statements, baseNs, facts: collector.facts });
 }

@@ -38,7 +38,7 @@ import {
   noteSignal,
   noteSlot,
   noteVmEnd,
-  settleRefused,
+  settleAccesses,
   stepHypPage,
 } from './pkvm-pages.js';
 import {
@@ -153,6 +153,17 @@ function onMapped(thread: Thread, ev: MemoryEvent): void {
     waiting.splice(k, 1);
     return;
   }
+}
+
+/** The thread has its CPU again: the time without it counts for the request that it works on. */
+function onSwitchIn(thread: Thread, ts: number): void {
+  const { request, offNs } = thread;
+  thread.onCpu = true;
+  thread.offNs = NaN;
+  if (!request || Number.isNaN(offNs)) return;
+  const without = ts - Math.max(offNs, request.requestNs || request.exitNs);
+  if (thread.offHow === 1) request.runnableNs += Math.max(0, without);
+  else request.sleepingNs += Math.max(0, without);
 }
 
 function onTaskEnd(replay: Replay, thread: Thread): void {
@@ -282,11 +293,12 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return noteSignal(replay, thread, ev);
     case KIND.switch_out:
       thread.onCpu = false;
+      thread.offNs = ev.ts;
+      thread.offHow = ev.value;
       if (ev.value === 3) onTaskEnd(replay, thread);
       return;
     case KIND.switch_in:
-      thread.onCpu = true;
-      return;
+      return onSwitchIn(thread, ev.ts);
     case KIND.task_exit:
       return onTaskEnd(replay, thread);
   }
@@ -382,7 +394,7 @@ function taintThread(replay: Replay, thread: Thread, atNs: number): void {
 /** The trace ends: what is still open stays open. */
 export function finishReplay(replay: Replay): void {
   dropWishes(replay, 'pending');
-  settleRefused(replay);
+  settleAccesses(replay);
   for (const thread of replay.threads.values()) {
     dropAttempt(replay, thread);
     if (thread.punch) closePunch(replay, thread, NaN, NaN);

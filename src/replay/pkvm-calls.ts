@@ -59,6 +59,8 @@ export function addCallRow(replay: Replay, call: CallRow): Conversion {
     resumeNs: NaN,
     firstUseNs: NaN,
     stopNs: NaN,
+    runnableNs: 0,
+    sleepingNs: 0,
     attempts: [],
     chunks: 0,
     batch: 0,

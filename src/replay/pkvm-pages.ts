@@ -9,12 +9,12 @@ import type { Certainty } from './identity.js';
 import { forEachOfAll } from './intervals.js';
 import { KIND } from './kinds.js';
 import { setState } from './requests.js';
-import type { Frame } from './pkvm-state.js';
+import type { Frame, HostAccess, Refused } from './pkvm-state.js';
 import { stateOf, type Direction, type Replay, type Thread, type VmState } from './state.js';
 
-/** What is known of a host abort belongs to the signal or reclaim that follows it on its CPU within this time. */
+/** A refused access belongs to the signal or reclaim on its CPU within this time. */
 const EXPLAINED_WITHIN_NS = 20_000_000;
-/** A system call on a private buffer aborts again for each byte that it tries to copy. */
+/** Aborts of one system call, and a fault and its signal, come within this time. */
 const ONE_CALL_NS = 10_000_000;
 
 function vmOfHandle(replay: Replay, handle: number, ts: number): VmState | null {
@@ -106,23 +106,12 @@ function poison(replay: Replay, frame: Frame, pfn: number, ts: number): void {
   forget(replay, pfn, ts);
 }
 
-function explain(replay: Replay, cpu: number, pfn: number, ts: number): Frame | null {
-  let frame: Frame | null = null;
-  for (const refused of replay.pkvm.refused) {
-    if (refused.explained || refused.cpu !== cpu || ts - refused.ts > EXPLAINED_WITHIN_NS) continue;
-    if (!Number.isNaN(pfn) && refused.pfn !== pfn) continue;
-    refused.explained = true;
-    frame = refused.frame;
-  }
-  return frame;
-}
-
 /** EL2 refused the host an access: what it leads to is seen next. */
 export function noteRefused(replay: Replay, ev: MemoryEvent): void {
   const pfn = Math.floor(ev.value / PAGE_SIZE);
   const frame = replay.pkvm.frames.get(pfn);
   if (!frame) return;
-  replay.pkvm.refused.push({ frame, pfn, cpu: ev.cpu, ts: ev.ts, evidence: evidenceOf(ev), explained: false });
+  replay.pkvm.refused.push({ frame, pfn, ts: ev.ts, evidence: evidenceOf(ev) });
 }
 
 /** The host kernel touched a guest's page through its linear map and asks the hypervisor for it. */
@@ -141,7 +130,6 @@ export function noteReclaimResult(replay: Replay, thread: Thread, ts: number, re
   const { frame, pfn } = reclaim;
   // Without its result the call proves no more than a suspicion, unless the frame was a guest's.
   if (Number.isNaN(result) && !frame) return;
-  explain(replay, reclaim.evidence.cpu, pfn, ts);
   if (frame && replay.pkvm.frames.get(pfn) === frame) poison(replay, frame, pfn, ts);
   replay.pkvm.accesses.push({
     vm: frame?.vm ?? null,
@@ -164,7 +152,6 @@ export function noteHypForcedReclaim(replay: Replay, ev: MemoryEvent): void {
   if (vm) setState(replay, vm, ev.address, ev.size, ev.ts, withPoison);
   forget(replay, pfn, ev.ts);
   if (replay.sources.hostReclaims) return;
-  explain(replay, ev.cpu, pfn, ev.ts);
   replay.pkvm.accesses.push({
     vm,
     tid: NaN,
@@ -180,42 +167,59 @@ export function noteHypForcedReclaim(replay: Replay, ev: MemoryEvent): void {
 
 /** A thread gets SIGSEGV with SEGV_ACCERR: on guest memory that is how the host sees a refused access. */
 export function noteSignal(replay: Replay, thread: Thread, ev: MemoryEvent): void {
-  const { accesses, slots } = replay.pkvm;
-  const last = accesses[accesses.length - 1];
+  const { signals, slots } = replay.pkvm;
+  const last = signals[signals.length - 1];
   // The probe on the fault tells the address, the tracepoint of the signal follows.
   if (Number.isNaN(ev.address) && last?.tid === thread.tid && ev.ts - last.ts < ONE_CALL_NS) return;
   const process = replay.identity.processOf(thread.tid);
   const slot = slots.findLast(
     (s) =>
       s.vm.identity.process === process &&
+      s.vm.identity.isProtected === true &&
       !(s.vm.identity.endTs < ev.ts) &&
       ev.address >= s.hva &&
       ev.address < s.hva + s.size,
   );
-  const refused = explain(replay, ev.cpu, NaN, ev.ts);
-  const vm = refused?.vm ?? slot?.vm ?? null;
-  if (vm?.identity.isProtected !== true) return;
-  const page = Math.floor((ev.address - (slot?.hva ?? NaN)) / PAGE_SIZE) * PAGE_SIZE;
-  accesses.push({
-    vm,
+  signals.push({
+    vm: slot?.vm ?? null,
     tid: thread.tid,
     ts: ev.ts,
-    gpa: refused?.gpa ?? (slot ? slot.gpa + page : NaN),
+    gpa: slot ? slot.gpa + Math.floor((ev.address - slot.hva) / PAGE_SIZE) * PAGE_SIZE : NaN,
     hva: ev.address,
     pfn: NaN,
     how: 'sigsegv',
     evidence: evidenceOf(ev),
-    certainty: refused ? 'observed' : 'inferred',
+    certainty: 'inferred',
   });
 }
 
-/** After the last event: refused accesses that led to no signal and no reclaim were system calls that got EFAULT. */
-export function settleRefused(replay: Replay): void {
-  const { accesses, refused } = replay.pkvm;
+/** Whether a refused access and what the host's trace shows are one; clocks that were lined up may be off by a little. */
+function isSame(refused: Refused, access: HostAccess): boolean {
+  if (refused.evidence.cpu !== access.evidence.cpu || Math.abs(refused.ts - access.ts) > EXPLAINED_WITHIN_NS) return false;
+  if (!Number.isNaN(access.pfn)) return access.pfn === refused.pfn;
+  return Number.isNaN(access.gpa) || (access.vm === refused.frame.vm && access.gpa === refused.frame.gpa);
+}
+
+/** A signal with the refused access that led to it; null where it had nothing to do with guest memory. */
+function settleSignal(replay: Replay, signal: HostAccess): HostAccess | null {
+  const refused = replay.pkvm.refused.find((r) => isSame(r, signal));
+  if (!refused) return signal.vm ? signal : null;
+  const { vm, gpa } = refused.frame;
+  return { ...signal, vm, gpa, pfn: refused.pfn, certainty: 'observed' };
+}
+
+/**
+ * After the last event: signals on guest memory, and refused accesses that led to no signal and no reclaim. Those were
+ * system calls that got EFAULT; one call aborts again for each byte that it tries to copy.
+ */
+export function settleAccesses(replay: Replay): void {
+  const { accesses, refused, signals } = replay.pkvm;
+  accesses.push(...signals.flatMap((signal) => settleSignal(replay, signal) ?? []));
   const lastOf = new Map<number, number>();
-  for (const { explained, frame, pfn, ts, evidence } of refused) {
+  for (const abort of refused) {
+    const { frame, pfn, ts, evidence } = abort;
     const isSameCall = ts - (lastOf.get(pfn) ?? -Infinity) < ONE_CALL_NS;
-    if (explained || isSameCall) continue;
+    if (isSameCall || accesses.some((access) => access.how !== 'efault' && isSame(abort, access))) continue;
     lastOf.set(pfn, ts);
     const { vm, gpa } = frame;
     accesses.push({ vm, tid: NaN, ts, gpa, hva: NaN, pfn, how: 'efault', evidence, certainty: 'inferred' });

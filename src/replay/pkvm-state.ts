@@ -72,10 +72,8 @@ export interface HostAccess {
 export interface Refused {
   readonly frame: Frame;
   readonly pfn: number;
-  readonly cpu: number;
   readonly ts: number;
   readonly evidence: Evidence;
-  explained: boolean;
 }
 
 export interface Pkvm {
@@ -92,6 +90,8 @@ export interface Pkvm {
   readonly reclaiming: Map<number, { frame: Frame | null; pfn: number; ts: number; evidence: Evidence }>;
   readonly refused: Refused[];
   readonly accesses: HostAccess[];
+  /** SIGSEGVs that may be accesses to guest memory. */
+  readonly signals: HostAccess[];
   /** References that were dropped again or outlived their frame. */
   readonly references: FrameReference[];
   /** Unshares that stop a vCPU until KVM_RUN lets it go on, by thread. */
@@ -114,6 +114,7 @@ export function makePkvm(): Pkvm {
     reclaiming: new Map(),
     refused: [],
     accesses: [],
+    signals: [],
     references: [],
     unshares: new Map(),
     touches: new Map(),

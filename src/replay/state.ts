@@ -58,6 +58,9 @@ export interface Request {
   readonly evidence: Evidence;
   readonly epoch: number;
   rangeKnown: boolean;
+  /** Time its thread was ready to run but had no CPU, and time it slept, ns; 0 where the scheduler is not recorded. */
+  runnableNs: number;
+  sleepingNs: number;
 }
 
 export interface Conversion {
@@ -80,6 +83,8 @@ export interface Conversion {
   firstUseNs: number;
   /** Start and end of the guest-visible stop, where it is not [requestNs, resumeNs]. */
   stopNs: number;
+  readonly runnableNs: number;
+  readonly sleepingNs: number;
   attempts: readonly Attempt[];
   chunks: number;
   readonly batch: number;
@@ -216,6 +221,9 @@ export interface Thread {
   batch: number;
   lastCpu: number;
   onCpu: boolean;
+  /** When it last left its CPU (NaN: it has not), and how: 1 runnable, 2 sleeping. */
+  offNs: number;
+  offHow: number;
   phase: RunPhase;
   /** Events may be missing since its last edge of KVM_RUN: what it did before says nothing of what it does now. */
   tainted: boolean;
@@ -355,6 +363,8 @@ export function threadOf(replay: Replay, tid: number, ts: number): Thread {
       batch: 0,
       lastCpu: -1,
       onCpu: false,
+      offNs: NaN,
+      offHow: 0,
       phase: 'unknown',
       tainted: false,
       folio: null,

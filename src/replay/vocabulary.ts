@@ -10,6 +10,7 @@
  */
 import { readFileSync, readdirSync } from 'node:fs';
 import { TraceError } from '../base/errors.js';
+import { EVENT_COLUMNS } from '../store/schema.js';
 import { guessProbeFunction } from './probe-names.js';
 import { KIND, PAYLOAD_COLUMNS, POINTER_MASK, type Kind } from './kinds.js';
 
@@ -52,10 +53,15 @@ function parseWanted(list: string): Wanted[] {
   });
 }
 
+/** A field named like one of the columns that every event table has is stored with `_` appended (store/event-columns.ts). */
+function columnOf(field: string): string {
+  return EVENT_COLUMNS.some((column) => column.name === field.toLowerCase()) ? `${field}_` : field;
+}
+
 function selectFrom(table: EventTable, wanted: readonly Wanted[]): string {
   const columns = wanted.map((w) => {
     const found = w.aliases.find((alias) => table.fields.includes(alias));
-    return found === undefined ? `NULL::BIGINT AS "${w.name}"` : `"${found}" AS "${w.name}"`;
+    return found === undefined ? `NULL::BIGINT AS "${w.name}"` : `"${columnOf(found)}" AS "${w.name}"`;
   });
   return `SELECT ${BASE_COLUMNS}, ${columns.join(', ')} FROM "${table.table}"`;
 }

@@ -33,7 +33,7 @@ export interface Tables extends Results {
   readonly gmems: GmemIndex;
   readonly store: Store;
   /** Absolute ns of a relative time, null for NaN; a bigint only where a number would not be exact (104 days and more). */
-  ns(relative: number): number | bigint | null;
+  readonly ns: (relative: number) => number | bigint | null;
 }
 
 /** Opens a table, lets `fill` add its rows, closes it. */
@@ -200,6 +200,8 @@ function writeConversions({ store, replay, gmems, ns }: Tables): void {
         resume_ns: ns(row.resumeNs),
         first_use_ns: ns(row.firstUseNs),
         stop_ns: Number.isNaN(row.stopNs) ? null : Math.round(row.stopNs),
+        runnable_ns: replay.sources.switches ? Math.round(row.runnableNs) : null,
+        sleeping_ns: replay.sources.switches ? Math.round(row.sleepingNs) : null,
         attempts: row.attempts.length,
         failed_attempts: row.attempts.filter((a) => a.errno > 0).length,
         last_errno: orNull(row.attempts[row.attempts.length - 1]?.errno ?? NaN),

@@ -216,6 +216,12 @@ export const RESULT_TABLES: readonly TableDef[] = [
       col('resume_ns', 'BIGINT', 'that vCPU runs again'),
       col('first_use_ns', 'BIGINT', 'first mapping with the new sharing'),
       col('stop_ns', 'BIGINT', 'L, the guest-visible stop in ns; NULL where a border was not seen'),
+      col(
+        'runnable_ns',
+        'BIGINT',
+        'of the stop: its thread was ready to run and had no CPU; NULL: scheduling not recorded',
+      ),
+      col('sleeping_ns', 'BIGINT', 'of the stop: its thread slept'),
       col('attempts', 'INTEGER NOT NULL', 'ioctls tried'),
       col('failed_attempts', 'INTEGER NOT NULL', 'of them failed'),
       col('last_errno', 'INTEGER', 'of the last attempt, positive; NULL not known'),

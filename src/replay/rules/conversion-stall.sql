@@ -41,9 +41,9 @@ WITH asked AS (
         ELSE whole_ns > $alone_ns END
 ), blamed AS (
   SELECT *,
-    CASE greatest(p_exit, p_coordination, p_commit, p_resume)
+    CASE WHEN runnable_ns * 2 > whole_ns THEN 'waiting for a CPU' ELSE CASE greatest(p_exit, p_coordination, p_commit, p_resume)
       WHEN p_coordination THEN 'coordination' WHEN p_commit THEN 'commit' WHEN p_resume THEN 'resume'
-      ELSE 'to_userspace' END AS phase,
+      ELSE 'to_userspace' END END AS phase,
     EXISTS (SELECT 1 FROM lost l WHERE coalesce(l.from_ns, 0) <= s.resume_ns
       AND coalesce(l.to_ns, 9223372036854775807) >= s.request_ns) AS doubtful
   FROM stalled s
@@ -65,6 +65,7 @@ SELECT
     CASE WHEN n > 1 THEN concat('; ', n, ' such stops') ELSE '' END) AS title,
   since_ns, until_ns, n AS count, worst.certainty AS certainty,
   CASE phase
+    WHEN 'waiting for a CPU' THEN 'the thread was ready to run and had no CPU for most of it: the host is overcommitted, or the vCPU thread has a low priority'
     WHEN 'coordination' THEN 'the VMM took its time before the ioctl: look at what it does between KVM_RUN and the ioctl (locks, DMA unmapping, a thread without CPU)'
     WHEN 'commit' THEN CASE WHEN worst.failed_attempts > 0
       THEN 'the ioctl failed and was tried again: a reference held the memory; see references'
