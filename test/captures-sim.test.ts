@@ -1,0 +1,3 @@
+import { holdCaptures } from './support/hold-captures.js';
+
+holdCaptures('sim-');

@@ -1,0 +1,278 @@
+/** Holds an answer against the truth of its recording: what is right, what is missing, what never happened. */
+import type { Answer, AnswerConversion, JsonNumber } from './answer.js';
+import type { Carried, Recording, TruthConversion } from './capture.js';
+
+/** `wrong` says something that did not happen; `missing` is not said although the recording carries it. */
+export interface Verdict {
+  right: number;
+  readonly missing: string[];
+  readonly wrong: string[];
+}
+
+/** VM of the answer → VM of the truth. */
+type VmMap = ReadonlyMap<number, number | string>;
+
+interface Trial {
+  readonly recording: Recording;
+  readonly answer: Answer;
+  readonly vmOf: VmMap;
+  /** What the recording spans on the truth's clock; null where its clock is another one. */
+  readonly span: readonly [number, number] | null;
+  readonly verdict: Verdict;
+}
+
+/** A guest waits up to so many tolerances longer than the VMM noticed: a thread that waits for a CPU stamps late. */
+const SCHEDULING_SLACK = 50;
+/** A row this many tolerances from any event of the truth is about something else. */
+const PAIRING_SLACK = 20;
+
+/** Compares everything that the recording can be asked for; what it cannot carry may be absent but not wrong. */
+export function holdAgainstTruth(recording: Recording, answer: Answer): Verdict {
+  const verdict: Verdict = { right: 0, missing: [], wrong: [] };
+  const vmOf = matchVms(recording, answer);
+  const trial: Trial = { recording, answer, vmOf, span: spanOf(recording, answer), verdict };
+  judgeVms(trial);
+  judgeConversions(trial);
+  judgeCounts(trial);
+  judgeFindings(trial);
+  return verdict;
+}
+
+const numberOf = (value: JsonNumber | undefined): number | null =>
+  value === null || value === undefined ? null : Number(value);
+const hex = (value: JsonNumber): string => (value === null ? '?' : `0x${Number(value).toString(16)}`);
+const carries = (trial: Trial, what: Carried): boolean => trial.recording.carries.has(what);
+
+function spanOf(recording: Recording, { analysis }: Answer): readonly [number, number] | null {
+  if (!recording.carries.has('times')) return null;
+  const starts = analysis.traces.map((trace) => numberOf(trace.start_ns)).filter((ns) => ns !== null);
+  const ends = analysis.traces.map((trace) => numberOf(trace.end_ns)).filter((ns) => ns !== null);
+  return starts.length === 0 ? null : [Math.min(...starts), Math.max(...ends)];
+}
+
+const isInSpan = ({ span }: Trial, ns: number): boolean => span === null || (ns >= span[0] && ns <= span[1]);
+
+/** By threads of vCPUs first, by process where no thread is known; each VM of the truth is taken once. */
+function matchVms({ truth }: Recording, { analysis }: Answer): VmMap {
+  const taken = new Map<number, number | string>();
+  for (const found of analysis.vms) {
+    const tids = new Set(found.vcpus.map((vcpu) => vcpu.tid));
+    const ranked = truth.vms
+      .filter((vm) => ![...taken.values()].includes(vm.id))
+      .map((vm) => {
+        const threads = vm.vcpus.filter((vcpu) => tids.has(vcpu.tid)).length;
+        return { id: vm.id, likeness: threads * 2 + (vm.pid === found.pid ? 1 : 0) };
+      })
+      .sort((a, b) => b.likeness - a.likeness);
+    if (ranked[0] !== undefined && ranked[0].likeness > 0) taken.set(found.id, ranked[0].id);
+  }
+  return taken;
+}
+
+function judgeVms(trial: Trial): void {
+  const { recording, answer, verdict } = trial;
+  const [found, were] = [answer.analysis.vms.length, recording.truth.vms.length];
+  if (found === were) verdict.right++;
+  else if (carries(trial, 'conversions')) {
+    (found > were ? verdict.wrong : verdict.missing).push(`VMs: ${found}, were ${were}`);
+  }
+}
+
+/** Equal, absent or different; absent counts only where the recording carries it. */
+function judgeValue(trial: Trial, isAsked: boolean, what: string, were: unknown, said: unknown): void {
+  const { verdict } = trial;
+  if (said === null || said === undefined) {
+    if (isAsked) verdict.missing.push(`${what}: was ${String(were)}`);
+  } else if (String(said) === String(were)) verdict.right++;
+  else verdict.wrong.push(`${what}: said ${String(said)}, was ${String(were)}`);
+}
+
+interface Bounds {
+  readonly from: number;
+  readonly to: number;
+}
+
+function judgeTime(trial: Trial, isAsked: boolean, what: string, { from, to }: Bounds, said: JsonNumber): void {
+  const { verdict } = trial;
+  const ns = numberOf(said);
+  if (ns === null) {
+    if (isAsked) verdict.missing.push(`${what}: was between ${from} and ${to}`);
+  } else if (ns >= from && ns <= to) verdict.right++;
+  else verdict.wrong.push(`${what}: said ${ns}, was between ${from} and ${to}`);
+}
+
+/** Only what is observed or inferred is claimed; the rest is an honest doubt. */
+const isClaim = (row: AnswerConversion): boolean => row.certainty === 'observed' || row.certainty === 'inferred';
+
+const stampOf = (row: AnswerConversion): number | null =>
+  numberOf(row.exit_ns) ?? numberOf(row.request_ns) ?? numberOf(row.attempts[0]?.start_ns) ?? numberOf(row.commit_ns);
+
+const distanceTo = (ns: number, from: number, to: number): number => Math.max(0, from - ns, ns - to);
+
+/** ns between a row and what happened. The VMM's log brackets tries exactly; it sees a request late. */
+function distance(truth: TruthConversion, row: AnswerConversion): number {
+  const [first, last] = [truth.attempts?.[0], truth.attempts?.at(-1)];
+  const tried = numberOf(row.attempts[0]?.start_ns) ?? numberOf(row.commit_ns);
+  if (first !== undefined && last !== undefined && tried !== null)
+    return distanceTo(tried, first.start_ns, last.end_ns);
+  const stamp = stampOf(row);
+  return stamp === null ? 0 : distanceTo(stamp, truth.requested_ns, truth.completed_ns ?? truth.requested_ns);
+}
+
+function isSamePlace(trial: Trial, truth: TruthConversion, row: AnswerConversion): boolean {
+  if (row.direction !== truth.direction || numberOf(row.size) !== truth.size) return false;
+  const vm = row.vm === null ? undefined : trial.vmOf.get(row.vm);
+  if (vm !== undefined && vm !== truth.vm) return false;
+  if (row.gpa !== null) return numberOf(row.gpa) === truth.gpa;
+  return row.offset === null || truth.offset === null || numberOf(row.offset) === truth.offset;
+}
+
+interface Pair {
+  readonly row: AnswerConversion;
+  readonly truth: TruthConversion;
+  readonly distance: number;
+}
+
+/** Each row with the nearest conversion of its place; a claim goes before a doubt. */
+function pairUp(trial: Trial, wanted: readonly TruthConversion[]): ReadonlyMap<AnswerConversion, TruthConversion> {
+  const limit = PAIRING_SLACK * trial.recording.toleranceNs;
+  const isTimed = trial.span !== null;
+  const pairs: Pair[] = [];
+  for (const row of trial.answer.conversions) {
+    for (const truth of wanted) {
+      if (!isSamePlace(trial, truth, row)) continue;
+      const pair = { row, truth, distance: isTimed ? distance(truth, row) : 0 };
+      if (pair.distance <= limit) pairs.push(pair);
+    }
+  }
+  pairs.sort((a, b) => Number(isClaim(b.row)) - Number(isClaim(a.row)) || a.distance - b.distance);
+  const paired = new Map<AnswerConversion, TruthConversion>();
+  const used = new Set<TruthConversion>();
+  for (const { row, truth } of pairs) {
+    if (paired.has(row) || used.has(truth)) continue;
+    paired.set(row, truth);
+    used.add(truth);
+  }
+  return paired;
+}
+
+function judgeConversions(trial: Trial): void {
+  const { recording, answer, verdict } = trial;
+  const wanted = recording.truth.conversions.filter((truth) => isInSpan(trial, truth.requested_ns));
+  const paired = pairUp(trial, wanted);
+  const answered = new Set<TruthConversion>();
+  for (const row of answer.conversions) {
+    const truth = paired.get(row);
+    if (!isClaim(row)) continue;
+    if (truth !== undefined) {
+      answered.add(truth);
+      judgeConversion(trial, truth, row);
+    } else if (row.size !== null || !isNearAny(trial, wanted, row)) {
+      const where = `${row.direction} gpa ${hex(row.gpa)} size ${hex(row.size)} at ${stampOf(row)}`;
+      verdict.wrong.push(`${row.certainty} conversion that did not happen: ${row.origin} ${where} (${row.outcome})`);
+    }
+  }
+  if (!carries(trial, 'conversions')) return;
+  for (const truth of wanted) {
+    if (!answered.has(truth) && truth.outcome !== 'noop') verdict.missing.push(`conversion: ${nameOf(truth)}`);
+  }
+}
+
+/** A row that leaves its range open still says that something happened then. */
+function isNearAny(trial: Trial, wanted: readonly TruthConversion[], row: AnswerConversion): boolean {
+  const limit = PAIRING_SLACK * trial.recording.toleranceNs;
+  return trial.span === null || wanted.some((truth) => distance(truth, row) <= limit);
+}
+
+const nameOf = (truth: TruthConversion): string =>
+  `${truth.origin} ${truth.direction} gpa ${hex(truth.gpa)} size ${hex(truth.size)} at ${truth.requested_ns}`;
+
+/** A request for what is so already is done; whether anything changed, no event tells. */
+const outcomeOf = (outcome: string): string => (outcome === 'noop' ? 'done' : outcome);
+
+function judgeConversion(trial: Trial, truth: TruthConversion, row: AnswerConversion): void {
+  const name = nameOf(truth);
+  const isAsked = carries(trial, 'conversions');
+  trial.verdict.right++;
+  judgeValue(trial, isAsked, `origin of ${name}`, truth.origin, row.origin);
+  const outcome = row.outcome === 'unknown' ? null : outcomeOf(row.outcome);
+  if (truth.outcome !== 'pending' || outcome !== null)
+    judgeValue(trial, isAsked, `outcome of ${name}`, outcomeOf(truth.outcome), outcome);
+  if (truth.vcpu !== null && truth.origin !== 'vmm')
+    judgeValue(trial, isAsked, `vcpu of ${name}`, truth.vcpu, row.vcpu);
+  judgeValue(trial, isAsked, `gpa of ${name}`, truth.gpa, numberOf(row.gpa));
+  if (truth.offset !== null)
+    judgeValue(trial, carries(trial, 'offsets'), `offset of ${name}`, truth.offset, numberOf(row.offset));
+  judgeAttempts(trial, truth, row, name);
+  if (trial.span !== null) judgeTimes(trial, truth, row, name);
+}
+
+function judgeAttempts(trial: Trial, truth: TruthConversion, row: AnswerConversion, name: string): void {
+  if (!carries(trial, 'attempts') || truth.attempts == null) return;
+  const errnos = (attempts: readonly { readonly errno: number | null }[]): string =>
+    attempts.map((attempt) => attempt.errno ?? 0).join(' ');
+  judgeValue(trial, true, `errnos of ${name}`, errnos(truth.attempts), errnos(row.attempts));
+  truth.attempts.forEach((attempt, k) => {
+    if (attempt.errno === 0 || attempt.error_offset === null) return;
+    const said = numberOf(row.attempts[k]?.error_offset);
+    judgeValue(trial, carries(trial, 'error_offset'), `error_offset ${k} of ${name}`, attempt.error_offset, said);
+  });
+}
+
+function judgeTimes(trial: Trial, truth: TruthConversion, row: AnswerConversion, name: string): void {
+  const tolerance = trial.recording.toleranceNs;
+  const isAsked = carries(trial, 'conversions');
+  const last = truth.attempts?.at(-1);
+  if (last !== undefined && outcomeOf(truth.outcome) === 'done') {
+    const bounds = { from: last.start_ns - tolerance, to: last.end_ns + tolerance };
+    judgeTime(trial, false, `commit_ns of ${name}`, bounds, row.commit_ns);
+  }
+  const told = truth.completed_ns;
+  if (truth.origin === 'vmm' || (truth.resumed_ns == null && told === undefined)) return;
+  const slack = SCHEDULING_SLACK * tolerance;
+  const asked = {
+    from: truth.requested_ns - (truth.resumed_ns == null ? tolerance : slack),
+    to: (told ?? truth.requested_ns) + tolerance,
+  };
+  judgeTime(trial, isAsked, `request_ns of ${name}`, asked, row.request_ns);
+  if (truth.resumed_ns == null) return;
+  const resumed = { from: truth.resumed_ns - tolerance, to: truth.resumed_ns + slack };
+  judgeTime(trial, isAsked, `resume_ns of ${name}`, resumed, row.resume_ns);
+}
+
+function judgeCounts(trial: Trial): void {
+  const { truth } = trial.recording;
+  const { analysis } = trial.answer;
+  const kinds = [
+    ['faults', truth.memory_faults?.map((fault) => fault.t_ns), analysis.memory_faults.total],
+    ['punches', truth.punches?.map((punch) => punch.t_ns ?? punch.start_ns ?? 0), analysis.punches.total],
+    ['reboots', truth.reboots?.map((reboot) => reboot.t_ns), analysis.reboots?.length ?? null],
+  ] as const;
+  for (const [kind, stamps, said] of kinds) {
+    // How many punches a recording shows is known only where it says to carry them: others cut the run's setup off.
+    if (stamps === undefined || (kind === 'punches' && !carries(trial, kind))) continue;
+    const were = stamps.filter((ns) => isInSpan(trial, ns)).length;
+    if (said !== null && said < were) {
+      if (carries(trial, kind)) trial.verdict.missing.push(`${kind}: said ${said}, were ${were}`);
+    } else if (said !== null || were > 0) judgeValue(trial, carries(trial, kind), kind, were, said);
+  }
+}
+
+function judgeFindings(trial: Trial): void {
+  const { recording, answer, vmOf, verdict } = trial;
+  const { truth, notFindings, allowedFindings } = recording;
+  const failed = answer.analysis.findings.filter((finding) => finding.verdict === 'fail');
+  const expected = truth.expected_findings ?? [];
+  for (const { rule, vm } of expected) {
+    if (notFindings.includes(rule)) continue;
+    const isFound = failed.some(
+      (finding) => finding.rule === rule && (vm === undefined || finding.vm === null || vmOf.get(finding.vm) === vm),
+    );
+    if (isFound) verdict.right++;
+    else if (carries(trial, 'findings')) verdict.missing.push(`finding ${rule} of VM ${vm ?? '?'}`);
+  }
+  const allowed = [...expected.map((finding) => finding.rule), ...(truth.allowed_findings ?? []), ...allowedFindings];
+  for (const { rule, severity, title } of failed) {
+    if (!allowed.includes(rule) && severity !== 'info') verdict.wrong.push(`finding ${rule}: ${title}`);
+  }
+}
