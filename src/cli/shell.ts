@@ -13,7 +13,7 @@ const HELP = `statements end with ;
 `;
 
 const DOT_COMMANDS: Readonly<Record<string, (argument: string) => string>> = {
-  '.tables': () => `SELECT table_name AS name FROM information_schema.tables ORDER BY name`,
+  '.tables': () => `SELECT DISTINCT table_name AS name FROM information_schema.tables ORDER BY name`,
   '.schema': (name) =>
     `SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ${sqlText(name)} ORDER BY ordinal_position`,
 };

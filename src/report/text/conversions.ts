@@ -1,7 +1,7 @@
 import { formatCount } from '../../base/units.js';
 import { errnoName } from '../errno.js';
 import type { Conversion, ConversionListing } from '../model-conversions.js';
-import { conversionName, durationOr, gmemName, rangeName, sinceStart, vmName } from '../names.js';
+import { durationOr, gmemName, rangeName, sinceStart, vmName } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { UNKNOWN_CELL } from '../table.js';
 import { drawTable } from './layout.js';
@@ -12,8 +12,10 @@ export async function* renderConversions(listing: ConversionListing, options: Re
     yield 'no conversion fits\n';
     return;
   }
-  const wide = options.width >= 110;
-  for await (const batch of listing.batches()) yield `${table(batch, { listing, wide, verbose: options.verbose })}\n`;
+  const draw = options.width >= 120 || options.verbose ? wideTable : narrowTable;
+  for await (const batch of listing.batches())
+    yield `${draw(batch, listing.startNs)}
+`;
   if (listing.shown < listing.total) {
     const order = listing.slowestFirst ? 'the slowest ' : '';
     const more = listing.slowestFirst ? '--slowest N shows more' : '--limit 0 shows all';
@@ -21,52 +23,65 @@ export async function* renderConversions(listing: ConversionListing, options: Re
   }
 }
 
-interface Shape {
-  readonly listing: ConversionListing;
-  readonly wide: boolean;
-  readonly verbose: boolean;
+function askedAt(c: Conversion, startNs: bigint | null): string {
+  const ns = c.requestNs ?? c.exitNs ?? c.attempts[0]?.startNs ?? c.commitNs;
+  return ns === null ? UNKNOWN_CELL : sinceStart(ns, startNs);
 }
 
-/** Columns in the order of importance; the wide form adds identity and how it was done. */
-function table(batch: readonly Conversion[], { listing, wide, verbose }: Shape): string {
-  const row = (c: Conversion): string[] => {
-    const asked = c.requestNs ?? c.exitNs ?? c.attempts[0]?.startNs ?? c.commitNs;
-    return [
-      conversionName(c.id),
-      asked === null || asked === undefined ? UNKNOWN_CELL : sinceStart(asked, listing.startNs),
-      c.vm === null ? UNKNOWN_CELL : `${vmName(c.vm)}${c.vcpu === null ? '' : `.${c.vcpu}`}`,
-      c.direction ?? UNKNOWN_CELL,
-      wide || verbose ? c.origin : (ORIGIN_SHORT[c.origin] ?? c.origin),
-      rangeName(c.gpa, c.size).replace(' KiB', 'K').replace(' MiB', 'M').replace(' GiB', 'G'),
-      outcomeWords(c),
-      durationOr(c.latencyNs),
-      ...(wide ? [c.gmem === null ? UNKNOWN_CELL : `${gmemName(c.gmem)} ${rangeName(c.offset, null)}`] : []),
-      ...(wide ? [c.mechanism, c.certainty] : [c.certainty === 'observed' ? '' : (CERTAINTY_SHORT[c.certainty] ?? '')]),
-    ];
-  };
-  return drawTable(batch.map(row), {
-    head: [
-      '#',
-      'asked',
-      'vm.vcpu',
-      'direction',
-      'origin',
-      'gpa',
-      'outcome',
-      'took',
-      ...(wide ? ['offset', 'mechanism', 'certainty'] : ['']),
-    ],
-    aligns: ['left', 'right', 'left', 'left', 'left', 'left', 'left', 'right', 'left', 'left', 'left'],
+const vcpuName = (c: Conversion): string =>
+  c.vm === null ? UNKNOWN_CELL : `${vmName(c.vm)}${c.vcpu === null ? '' : `.${c.vcpu}`}`;
+
+const shortRange = (c: Conversion): string => rangeName(c.gpa, c.size).replace(/ ([KMGT])iB/, '$1');
+
+/** For 80 columns: what is usual (explicit, observed, no failed try) is left out, the rest is a note. */
+function narrowTable(batch: readonly Conversion[], startNs: bigint | null): string {
+  const rows = batch.map((c) => [
+    String(c.id),
+    askedAt(c, startNs),
+    vcpuName(c),
+    c.direction?.replace('to_', '') ?? UNKNOWN_CELL,
+    shortRange(c),
+    c.outcome,
+    durationOr(c.latencyNs),
+    [
+      ...(c.origin === 'explicit' ? [] : [c.origin]),
+      ...triesNote(c),
+      ...(c.certainty === 'observed' ? [] : [c.certainty]),
+    ].join(' '),
+  ]);
+  return drawTable(rows, {
+    head: ['conv', 'asked', 'vm', 'to', 'gpa', 'outcome', 'took', ''],
+    aligns: ['right', 'right', 'left', 'left', 'left', 'left', 'right', 'left'],
     indent: 0,
   });
 }
 
-const ORIGIN_SHORT: Readonly<Record<string, string>> = { explicit: 'expl', implicit: 'impl', vmm: 'vmm' };
-const CERTAINTY_SHORT: Readonly<Record<string, string>> = { inferred: 'inf', assumed: 'ass', unknown: '?' };
-
-function outcomeWords(c: Conversion): string {
+/** The failed tries of a conversion, or the errno that was its end. */
+function triesNote(c: Conversion): readonly string[] {
   const last = c.attempts.at(-1)?.errno ?? null;
-  if (c.outcome === 'failed' && last !== null && last > 0) return `${c.outcome} ${errnoName(last)}`;
+  if (c.outcome === 'failed' && last !== null && last > 0) return [errnoName(last)];
   const failed = c.attempts.filter((a) => a.errno !== null && a.errno > 0).length;
-  return failed > 0 ? `${c.outcome} (${failed} failed)` : c.outcome;
+  return failed > 0 ? [`${failed} failed`] : [];
+}
+
+/** Everything in words, and how it was done. */
+function wideTable(batch: readonly Conversion[], startNs: bigint | null): string {
+  const rows = batch.map((c) => [
+    String(c.id),
+    askedAt(c, startNs),
+    vcpuName(c),
+    c.direction ?? UNKNOWN_CELL,
+    c.origin,
+    shortRange(c),
+    c.gmem === null || c.offset === null ? UNKNOWN_CELL : `${gmemName(c.gmem)} ${rangeName(c.offset, null)}`,
+    [c.outcome, ...triesNote(c)].join(' '),
+    durationOr(c.latencyNs),
+    c.mechanism,
+    c.certainty,
+  ]);
+  return drawTable(rows, {
+    head: ['conv', 'asked', 'vm.vcpu', 'direction', 'origin', 'gpa', 'offset', 'outcome', 'took', 'by', 'certainty'],
+    aligns: ['right', 'right', 'left', 'left', 'left', 'left', 'left', 'left', 'right', 'left', 'left'],
+    indent: 0,
+  });
 }
