@@ -14,8 +14,8 @@ import { stateOf, type Direction, type Replay, type Thread, type VmState } from 
 
 /** A refused access belongs to the signal or reclaim on its CPU within this time. */
 const EXPLAINED_WITHIN_NS = 20_000_000;
-/** Aborts of one system call, and a fault and its signal, come within this time. */
-const ONE_CALL_NS = 10_000_000;
+/** Aborts of one system call, and a fault and its signal, come within this time of each other. */
+const ONE_CALL_NS = 1_000_000;
 
 function vmOfHandle(replay: Replay, handle: number, ts: number): VmState | null {
   return stateOf(replay, replay.identity.vmOfHandle(handle, ts));
@@ -195,17 +195,21 @@ export function noteSignal(replay: Replay, thread: Thread, ev: MemoryEvent): voi
 
 /** Whether a refused access and what the host's trace shows are one; clocks that were lined up may be off by a little. */
 function isSame(refused: Refused, access: HostAccess): boolean {
-  if (refused.evidence.cpu !== access.evidence.cpu || Math.abs(refused.ts - access.ts) > EXPLAINED_WITHIN_NS) return false;
+  if (refused.evidence.cpu !== access.evidence.cpu || Math.abs(refused.ts - access.ts) > EXPLAINED_WITHIN_NS)
+    return false;
   if (!Number.isNaN(access.pfn)) return access.pfn === refused.pfn;
   return Number.isNaN(access.gpa) || (access.vm === refused.frame.vm && access.gpa === refused.frame.gpa);
 }
 
-/** A signal with the refused access that led to it; null where it had nothing to do with guest memory. */
-function settleSignal(replay: Replay, signal: HostAccess): HostAccess | null {
-  const refused = replay.pkvm.refused.find((r) => isSame(r, signal));
-  if (!refused) return signal.vm ? signal : null;
-  const { vm, gpa } = refused.frame;
-  return { ...signal, vm, gpa, pfn: refused.pfn, certainty: 'observed' };
+/** Takes the refused access that led to what the host's trace shows: the nearest one that fits. */
+function takeRefused(open: Set<Refused>, access: HostAccess): Refused | null {
+  let best: Refused | null = null;
+  for (const refused of open) {
+    if (!isSame(refused, access)) continue;
+    if (best === null || Math.abs(refused.ts - access.ts) < Math.abs(best.ts - access.ts)) best = refused;
+  }
+  if (best) open.delete(best);
+  return best;
 }
 
 /**
@@ -214,13 +218,20 @@ function settleSignal(replay: Replay, signal: HostAccess): HostAccess | null {
  */
 export function settleAccesses(replay: Replay): void {
   const { accesses, refused, signals } = replay.pkvm;
-  accesses.push(...signals.flatMap((signal) => settleSignal(replay, signal) ?? []));
+  const open = new Set(refused);
+  for (const access of accesses) takeRefused(open, access);
+  for (const signal of signals) {
+    const cause = takeRefused(open, signal);
+    if (cause) {
+      const { vm, gpa } = cause.frame;
+      accesses.push({ ...signal, vm, gpa, pfn: cause.pfn, certainty: 'observed' });
+    } else if (signal.vm) accesses.push(signal);
+  }
   const lastOf = new Map<number, number>();
-  for (const abort of refused) {
-    const { frame, pfn, ts, evidence } = abort;
+  for (const { frame, pfn, ts, evidence } of open) {
     const isSameCall = ts - (lastOf.get(pfn) ?? -Infinity) < ONE_CALL_NS;
-    if (isSameCall || accesses.some((access) => access.how !== 'efault' && isSame(abort, access))) continue;
     lastOf.set(pfn, ts);
+    if (isSameCall) continue;
     const { vm, gpa } = frame;
     accesses.push({ vm, tid: NaN, ts, gpa, hva: NaN, pfn, how: 'efault', evidence, certainty: 'inferred' });
   }
