@@ -78,13 +78,15 @@ function judgeVms(trial: Trial): void {
   }
 }
 
+type Value = string | number;
+
 /** Equal, absent or different; absent counts only where the recording carries it. */
-function judgeValue(trial: Trial, isAsked: boolean, what: string, were: unknown, said: unknown): void {
+function judgeValue(trial: Trial, isAsked: boolean, what: string, were: Value, said: Value | null): void {
   const { verdict } = trial;
-  if (said === null || said === undefined) {
-    if (isAsked) verdict.missing.push(`${what}: was ${String(were)}`);
+  if (said === null) {
+    if (isAsked) verdict.missing.push(`${what}: was ${were}`);
   } else if (String(said) === String(were)) verdict.right++;
-  else verdict.wrong.push(`${what}: said ${String(said)}, was ${String(were)}`);
+  else verdict.wrong.push(`${what}: said ${said}, was ${were}`);
 }
 
 interface Bounds {
