@@ -129,7 +129,7 @@ export function growBatch(batch: EventBatch): void {
     if (column.words && old.words) column.words.set(old.words);
     else (column.data as Uint8Array).set(old.data as Uint8Array);
     if (old.valid) {
-      column.valid = new Uint8Array(rows);
+      column.valid = new Uint8Array(rows).fill(1);
       column.valid.set(old.valid);
     }
   });

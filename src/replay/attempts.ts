@@ -97,7 +97,16 @@ export function noteGmemAttributes(replay: Replay, thread: Thread, ev: MemoryEve
   attempt.proven = true;
   const bound = replay.bindings.findLast((b) => b.inode === ev.inode && b.vm !== null);
   attempt.vm = bound?.vm ?? attempt.vm;
+  attempt.gpa = gpaOfRange(replay, attempt);
   if (attempt.endsBy === 'event') finish(replay, thread, NaN, NaN);
+}
+
+/** Where one binding covers the whole range of offsets: its gpa. */
+function gpaOfRange(replay: Replay, { inode, offset, size }: Attempt): number {
+  const bound = replay.bindings.findLast(
+    (b) => b.inode === inode && offset >= b.offset && offset + size <= b.offset + b.size,
+  );
+  return bound ? offset - bound.offset + bound.gpa : NaN;
 }
 
 /** The guest_memfd function returns: result and, where it failed, error_offset. */

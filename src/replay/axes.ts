@@ -10,24 +10,48 @@ const ALLOCATION = ['unknown', 'allocated', 'unallocated', 'poisoned'] as const;
 const CONVERTING = ['idle', 'to_private', 'to_shared'] as const;
 const CERTAINTY: readonly Certainty[] = ['unknown', 'assumed', 'inferred', 'observed'];
 
-/** Bits 0–1 attribute, 2–3 allocation, 4–5 conversion, 6–7 certainty of the attribute. */
+/**
+ * Bits 0–1 attribute (KVM's, of the gfn), 2–3 allocation, 4–5 conversion, 6–7 certainty of the view, 8–9 shareability
+ * (the guest_memfd's own, of the offset). The two stores are kept side by side: they can disagree.
+ */
 export interface Axes {
   readonly attribute: (typeof ATTRIBUTE)[number];
+  readonly shareability: (typeof ATTRIBUTE)[number];
   readonly allocation: (typeof ALLOCATION)[number];
   readonly conversion: (typeof CONVERTING)[number];
   readonly certainty: Certainty;
 }
 
-export const ATTRIBUTE_MASK = 3;
-export const ATTRIBUTE_PRIVATE = 1;
-export const ATTRIBUTE_SHARED = 2;
+const PRIVATE = 1;
+const SHARED = 2;
 
-export function attributeCode(direction: Direction): number {
-  return direction === 'to_private' ? ATTRIBUTE_PRIVATE : ATTRIBUTE_SHARED;
+function viewCode(direction: Direction): number {
+  return direction === 'to_private' ? PRIVATE : SHARED;
 }
 
+/** What decides an access: the guest_memfd's own word where it has one, else KVM's attribute of the gfn. */
+function viewOf(state: number): number {
+  return (state >> 8) & 3 || state & 3;
+}
+
+/** The page is known to be shared. */
+export function isSharedState(state: number): boolean {
+  return viewOf(state) === SHARED;
+}
+
+/** The page is in the view that a conversion of that direction leads to, and that was seen, not concluded. */
+export function isAlready(state: number, direction: Direction): boolean {
+  return viewOf(state) === viewCode(direction) && ((state >> 6) & 3) === CERTAINTY.indexOf('observed');
+}
+
+/** KVM's attribute of the gfn is set (KVM_SET_MEMORY_ATTRIBUTES on the VM). */
 export function withAttribute(state: number, direction: Direction, certainty: Certainty): number {
-  return (state & ~(ATTRIBUTE_MASK | 0xc0)) | attributeCode(direction) | (CERTAINTY.indexOf(certainty) << 6);
+  return (state & ~0xc3) | viewCode(direction) | (CERTAINTY.indexOf(certainty) << 6);
+}
+
+/** The guest_memfd's own attribute of the offset is set (the ioctl on the guest_memfd). */
+export function withShareability(state: number, direction: Direction, certainty: Certainty): number {
+  return (state & ~0x3c0) | (viewCode(direction) << 8) | (CERTAINTY.indexOf(certainty) << 6);
 }
 
 export function withAllocation(state: number, allocated: boolean): number {
@@ -47,6 +71,7 @@ export function withConversion(state: number, direction: Direction | null): numb
 export function unpackAxes(state: number): Axes {
   return {
     attribute: ATTRIBUTE[state & 3] ?? 'unknown',
+    shareability: ATTRIBUTE[(state >> 8) & 3] ?? 'unknown',
     allocation: ALLOCATION[(state >> 2) & 3] ?? 'unknown',
     conversion: CONVERTING[(state >> 4) & 3] ?? 'idle',
     certainty: CERTAINTY[(state >> 6) & 3] ?? 'unknown',
@@ -57,8 +82,11 @@ export function unpackAxes(state: number): Axes {
 export function displayState(axes: Axes, inPlace: boolean): string {
   if (axes.allocation === 'poisoned') return 'poisoned';
   if (axes.conversion !== 'idle') return 'converting';
-  if (axes.attribute === 'private') return axes.allocation === 'unallocated' ? 'private-unallocated' : 'private';
-  if (axes.attribute === 'shared') {
+  const { attribute, shareability } = axes;
+  if (inPlace && attribute !== 'unknown' && shareability !== 'unknown' && attribute !== shareability) return 'mismatch';
+  const view = shareability === 'unknown' ? attribute : shareability;
+  if (view === 'private') return axes.allocation === 'unallocated' ? 'private-unallocated' : 'private';
+  if (view === 'shared') {
     if (inPlace) return axes.allocation === 'unallocated' ? 'shared-unallocated' : 'shared';
     return axes.allocation === 'allocated' ? 'shared-stale' : 'shared';
   }

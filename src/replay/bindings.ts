@@ -3,7 +3,7 @@
  * exact; a pair seen in a fault or a punch proves a page; between two pairs of equal distance the rest is inferred.
  */
 import { PAGE_SIZE } from '../base/units.js';
-import { ATTRIBUTE_MASK, ATTRIBUTE_SHARED } from './axes.js';
+import { isSharedState } from './axes.js';
 import type { Certainty } from './identity.js';
 import { stateAt } from './intervals.js';
 import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
@@ -149,7 +149,7 @@ export function noteInsertion(replay: Replay, thread: Thread, ev: MemoryEvent): 
 }
 
 function isShared(vm: VmState, gpa: number): boolean {
-  return (stateAt(vm.map, gpa / PAGE_SIZE) & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED;
+  return isSharedState(stateAt(vm.map, gpa / PAGE_SIZE));
 }
 
 /** How an offset is known for a gpa range; null where it is not. */

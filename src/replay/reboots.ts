@@ -4,7 +4,7 @@
  * nothing but KVM's tracepoints, every vCPU entering again where it first entered.
  */
 import { PAGE_SIZE } from '../base/units.js';
-import { ATTRIBUTE_MASK, ATTRIBUTE_SHARED } from './axes.js';
+import { isSharedState } from './axes.js';
 import { changeRange, forEachOfAll, makeIntervalMap, stateAt, type IntervalMap } from './intervals.js';
 import type { Certainty } from './identity.js';
 import { stateOf, type Replay, type Thread, type VmState } from './state.js';
@@ -15,7 +15,7 @@ const STATE_SETTING = new Set([0x4090ae82, 0x4138ae84, 0x4140aecd, 0x4020aeae]);
 function countShared(vm: VmState): number {
   let pages = 0;
   forEachOfAll(vm.map, (_first, count, state) => {
-    if ((state & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED) pages += count;
+    if (isSharedState(state)) pages += count;
   });
   return pages;
 }
@@ -24,7 +24,7 @@ function countShared(vm: VmState): number {
 function sharedPages(vm: VmState): IntervalMap {
   const carried = makeIntervalMap();
   forEachOfAll(vm.map, (first, count, state) => {
-    if ((state & ATTRIBUTE_MASK) === ATTRIBUTE_SHARED)
+    if (isSharedState(state))
       changeRange(
         carried,
         first,

@@ -5,7 +5,7 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { sharedBitOf } from './shared-bit.js';
 import { changeRange, forEachRun } from './intervals.js';
-import { attributeCode, ATTRIBUTE_MASK, withAttribute, withConversion } from './axes.js';
+import { isAlready, withAttribute, withConversion, withShareability } from './axes.js';
 import type { Certainty } from './identity.js';
 import {
   lostWithin,
@@ -104,10 +104,10 @@ function certaintyOfAttempt(attempt: Attempt): Certainty {
 /** Whether the whole range was in the wanted state already, as far as that was seen. */
 function wasNoop(attempt: Attempt): boolean {
   if (!attempt.vm || Number.isNaN(attempt.gpa) || !attempt.direction || Number.isNaN(attempt.size)) return false;
-  const wanted = attributeCode(attempt.direction);
+  const { direction } = attempt;
   let pages = 0;
   forEachRun(attempt.vm.map, attempt.gpa / PAGE_SIZE, attempt.size / PAGE_SIZE, (_first, count, state) => {
-    if ((state & ATTRIBUTE_MASK) === wanted && state >> 6 === 3) pages += count;
+    if (isAlready(state, direction)) pages += count;
   });
   return pages === attempt.size / PAGE_SIZE;
 }
@@ -118,7 +118,8 @@ function applyFlip(replay: Replay, attempt: Attempt): void {
   const { direction } = attempt;
   const certainty = certaintyOfAttempt(attempt);
   const at = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
-  setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => withAttribute(state, direction, certainty));
+  const set = attempt.mechanism === 'vm-attributes' ? withAttribute : withShareability;
+  setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => set(state, direction, certainty));
   changeRange(
     attempt.vm.carried,
     attempt.gpa / PAGE_SIZE,

@@ -160,6 +160,7 @@ function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
         to_ns: ns(row.toNs),
         allocation: axes.allocation,
         attribute: axes.attribute,
+        shareability: axes.shareability,
         conversion: axes.conversion,
         state: displayState(axes, inPlace.has(row.vm)),
         certainty: axes.certainty,

@@ -179,7 +179,12 @@ export const RESULT_TABLES: readonly TableDef[] = [
       col('from_ns', 'BIGINT NOT NULL', ''),
       col('to_ns', 'BIGINT', 'NULL: to the end of the trace'),
       col('allocation', 'VARCHAR NOT NULL', 'axis A: unallocated, allocated, poisoned, unknown'),
-      col('attribute', 'VARCHAR NOT NULL', 'axis B: private, shared, unknown'),
+      col('attribute', 'VARCHAR NOT NULL', 'axis B1, KVM’s attribute of the gfn: private, shared, unknown'),
+      col(
+        'shareability',
+        'VARCHAR NOT NULL',
+        'axis B2, the guest_memfd’s own attribute of the offset: private, shared, unknown',
+      ),
       col('conversion', 'VARCHAR NOT NULL', 'axis C: idle, to_private, to_shared'),
       col('state', 'VARCHAR NOT NULL', 'the display state of reference chapter 03'),
       certainty,
