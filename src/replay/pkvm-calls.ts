@@ -5,6 +5,7 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
 import type { Certainty } from './identity.js';
+import { stateAt } from './intervals.js';
 import { KIND } from './kinds.js';
 import type { Wish } from './pkvm-state.js';
 import { stateOf, type Conversion, type Direction, type Outcome, type Replay, type Thread } from './state.js';
@@ -203,12 +204,14 @@ export function noteMadeUpAbort(replay: Replay, thread: Thread, ev: MemoryEvent)
   if (ev.extra > 0) pkvm.fillsHxfar = true;
   if (ev.value !== MADE_UP_ABORT || ev.extra !== 0 || !pkvm.fillsHxfar || sources.hypPages) return;
   const { vm } = thread;
-  if (vm?.identity.isProtected !== true) return;
+  const page = Math.floor(ev.address / PAGE_SIZE);
+  // Of a page that the guest touched before, the hypervisor asks nothing.
+  if (vm?.identity.isProtected !== true || stateAt(vm.map, page) !== 0) return;
   addCallRow(replay, {
     vm,
     vcpu: thread.vcpu,
     tid: thread.tid,
-    gpa: Math.floor(ev.address / PAGE_SIZE) * PAGE_SIZE,
+    gpa: page * PAGE_SIZE,
     size: PAGE_SIZE,
     direction: 'to_shared',
     requestNs: known(thread.exitNs, ev.ts),
