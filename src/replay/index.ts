@@ -5,14 +5,16 @@
 import { alignHypervisorClocks } from './clocks.js';
 import type { Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES } from '../store/schema.js';
-import { COLLECTED_KINDS, makeFactCollector } from './facts.js';
+import type { MemoryEvent } from './event.js';
+import { COLLECTED_KINDS, makeFactCollector, type Facts } from './facts.js';
 import { createExitView } from './exit-view.js';
-import { settleIdentity } from './identity.js';
+import { settleIdentity, type Identity } from './identity.js';
 import { KIND } from './kinds.js';
 import { finishReplay, step, taint } from './machine.js';
 import { buildMemoryEvents, countThreads, forEachMemoryEvent, readBaseNs } from './memory-events.js';
-import { makeReferences } from './references.js';
-import { makeReplay, type LostSpan, type Sources } from './state.js';
+import type { TaskFacts } from './processes.js';
+import { makeReferences, type References } from './references.js';
+import { makeReplay, type LostSpan, type Replay, type Sources } from './state.js';
 import { readTasks } from './tasks.js';
 import type { Statement } from './vocabulary.js';
 import { writeResults } from './write.js';
@@ -35,6 +37,7 @@ function settleSources(statements: readonly Statement[], seen: ReadonlySet<numbe
     guestExits: came('guest_exit'),
     guestEntries: came('guest_entry'),
     hypercalls: came('hypercall'),
+    userExits: came('user_exit'),
     pageRefs: came('page_ref'),
     spteRequested: came('spte_requested'),
     fallocate: came('fallocate_exit'),
@@ -76,9 +79,19 @@ function makeTaints(lost: readonly LostSpan[]): { at: number; cpu: number | null
     .sort((a, b) => a.at - b.at);
 }
 
-/** Fills every result table of the schema but the findings (rules.ts). */
-export async function replay(store: Store, options: ReplayOptions = {}): Promise<void> {
-  const { signal } = options;
+/** What is settled before the second pass: who is who, and what the recording can show. */
+export interface Prepared {
+  readonly statements: readonly Statement[];
+  readonly baseNs: bigint;
+  readonly tasks: TaskFacts;
+  readonly facts: Facts;
+  readonly identity: Identity;
+  readonly sources: Sources;
+  readonly lost: readonly LostSpan[];
+}
+
+/** Builds memory_event and runs the first pass over it. */
+export async function prepareReplay(store: Store, { signal }: ReplayOptions = {}): Promise<Prepared> {
   for (const table of RESULT_TABLES) await store.run(`DROP TABLE IF EXISTS "${table.name}"; ${createTableSql(table)}`);
   await alignHypervisorClocks(store);
   const statements = await buildMemoryEvents(store);
@@ -86,28 +99,40 @@ export async function replay(store: Store, options: ReplayOptions = {}): Promise
   const counts = await countThreads(store, baseNs);
   const collector = makeFactCollector(counts);
   const wanted = `kind IN (${COLLECTED_KINDS.join(', ')}) OR vm_key IS NOT NULL OR (kind = ${KIND.switch_out} AND value = 3)`;
-  await forEachMemoryEvent(store, baseNs, collector.collect, { where: wanted, signal });
+  await forEachMemoryEvent(store, baseNs, (event) => collector.collect(event), { where: wanted, signal });
+  const { facts } = collector;
   const tasks = await readTasks(store);
-  const identity = settleIdentity(collector.facts, tasks);
+  const identity = settleIdentity(facts, tasks);
   const sources = settleSources(statements, new Set(counts.map((c) => c.kind)), await readIsArm(store));
-  const lost = await readLost(store, baseNs);
+  return { statements, baseNs, tasks, facts, identity, sources, lost: await readLost(store, baseNs) };
+}
+
+/** The second pass: every memory event in order. */
+export async function replayEvents(
+  store: Store,
+  { identity, sources, lost, baseNs }: Prepared,
+  { signal }: ReplayOptions = {},
+): Promise<{ readonly replay: Replay; readonly references: References }> {
   const state = makeReplay(identity, sources, lost);
   const references = makeReferences();
   const taints = makeTaints(lost);
   let next = 0;
-  await forEachMemoryEvent(
-    store,
-    baseNs,
-    (event) => {
-      while (next < taints.length && taints[next]!.at <= event.ts) {
-        taint(state, taints[next]!.cpu, taints[next]!.at);
-        next++;
-      }
-      step(state, references, event);
-    },
-    { signal },
-  );
+  const visit = (event: MemoryEvent): void => {
+    while (next < taints.length && taints[next]!.at <= event.ts) {
+      taint(state, taints[next]!.cpu, taints[next]!.at);
+      next++;
+    }
+    step(state, references, event);
+  };
+  await forEachMemoryEvent(store, baseNs, visit, { signal });
   finishReplay(state);
+  return { replay: state, references };
+}
+
+/** Fills every result table of the schema but the findings (rules.ts). */
+export async function replay(store: Store, options: ReplayOptions = {}): Promise<void> {
+  const prepared = await prepareReplay(store, options);
+  const results = await replayEvents(store, prepared, options);
   await createExitView(store);
-  await writeResults(store, { replay: state, references, tasks, statements, baseNs, facts: collector.facts });
+  await writeResults(store, { ...prepared, ...results });
 }
