@@ -8,7 +8,8 @@ import type { Certainty } from './identity.js';
 import { stateAt } from './intervals.js';
 import { KIND } from './kinds.js';
 import type { Wish } from './pkvm-state.js';
-import { stateOf, type Conversion, type Direction, type Outcome, type Replay, type Thread } from './state.js';
+import { isPlainVm, isProtectedVm, vmOfHypEvent } from './pkvm-identity.js';
+import type { Conversion, Direction, Outcome, Replay, Thread } from './state.js';
 
 /** enum hyp_enter_exit_reason (arch/arm64/include/asm/kvm_hypevents.h). */
 const GUEST_EXIT = 5;
@@ -81,10 +82,13 @@ function resume(row: Conversion, ts: number): void {
 
 /** hyp_enter: an exit of the guest begins, or the host calls the hypervisor. */
 export function noteHypEnter(replay: Replay, ev: MemoryEvent): void {
-  const { exits } = replay.pkvm;
-  if (ev.value === GUEST_EXIT && ev.extra > 0)
-    exits.set(ev.cpu, { tid: ev.extra, enterNs: ev.ts, evidence: evidenceOf(ev), row: null });
-  else exits.delete(ev.cpu);
+  const { exits, lastGuest } = replay.pkvm;
+  if (ev.value !== GUEST_EXIT || !(ev.extra > 0)) {
+    exits.delete(ev.cpu);
+    return;
+  }
+  exits.set(ev.cpu, { tid: ev.extra, enterNs: ev.ts, evidence: evidenceOf(ev), row: null });
+  lastGuest.set(ev.cpu, ev.extra);
 }
 
 /** hyp_exit: the guest runs (again), or the host does. */
@@ -123,12 +127,10 @@ export function noteHypCall(replay: Replay, ev: MemoryEvent): void {
     wish = undefined;
   }
   if (direction === null) return;
-  const { identity } = replay;
-  const vm = identity.vmOfHandle(ev.extra, ev.ts) ?? (Number.isNaN(tid) ? null : identity.vmOfThread(tid, ev.ts));
   wish ??= {
     tid,
-    vcpu: Number.isNaN(tid) ? ev.vcpu : known(identity.vcpuOfThread(tid, ev.ts), ev.vcpu),
-    vm: stateOf(replay, vm),
+    vcpu: Number.isNaN(tid) ? ev.vcpu : known(replay.identity.vcpuOfThread(tid, ev.ts), ev.vcpu),
+    vm: vmOfHypEvent(replay, ev),
     direction,
     gpa: ev.address,
     size: PAGE_SIZE,
@@ -175,7 +177,7 @@ export function noteHostCall(thread: Thread, ev: MemoryEvent): void {
 export function noteHostAnswer(replay: Replay, thread: Thread, ts: number): void {
   const { asked, vm } = thread;
   if (asked?.way !== 'pkvm-hvc' || asked.direction === null) return;
-  const isPlain = vm !== null && (vm.identity.isProtected === false || vm.identity.type === 0);
+  const isPlain = isPlainVm(vm);
   const row = addCallRow(replay, {
     vm,
     vcpu: thread.vcpu,
@@ -206,7 +208,7 @@ export function noteMadeUpAbort(replay: Replay, thread: Thread, ev: MemoryEvent)
   const { vm } = thread;
   const page = Math.floor(ev.address / PAGE_SIZE);
   // Of a page that the guest touched before, the hypervisor asks nothing.
-  if (vm?.identity.isProtected !== true || stateAt(vm.map, page) !== 0) return;
+  if (!isProtectedVm(vm) || stateAt(vm.map, page) !== 0) return;
   addCallRow(replay, {
     vm,
     vcpu: thread.vcpu,

@@ -8,9 +8,14 @@ import { evidenceOf, type MemoryEvent } from './event.js';
 import type { Certainty } from './identity.js';
 import { forEachOfAll } from './intervals.js';
 import { KIND } from './kinds.js';
+import { isProtectedVm, vmOfHypEvent } from './pkvm-identity.js';
 import { setState } from './requests.js';
 import type { Frame, HostAccess, Refused } from './pkvm-state.js';
 import { stateOf, type Direction, type Replay, type Thread, type VmState } from './state.js';
+
+/** lab_vm's `what`. */
+const VM_ENDING = 1;
+const VM_ENDED = 2;
 
 /** A refused access belongs to the signal or reclaim on its CPU within this time. */
 const EXPLAINED_WITHIN_NS = 20_000_000;
@@ -51,7 +56,7 @@ function certaintyOfDonation(replay: Replay): Certainty {
 /** pkvm_pgtable_stage2_map: the host maps a page for a guest; for a protected one it gives the page away. */
 export function noteDonation(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const vm = vmOfHandle(replay, ev.extra, ev.ts) ?? thread.vm;
-  if (vm?.identity.isProtected !== true) return;
+  if (!isProtectedVm(vm)) return;
   const mapping = { vm, gpa: ev.address, size: ev.size, phys: ev.value };
   if (replay.sources.donateRet) replay.pkvm.mapping.set(thread.tid, mapping);
   else donate(replay, vm, mapping.gpa, mapping.size, mapping.phys, ev.ts, 'assumed');
@@ -66,20 +71,20 @@ export function noteDonationResult(replay: Replay, thread: Thread, ev: MemoryEve
 
 /** The same from the hypervisor's side; only protected VMs are donated to. */
 export function noteHypDonation(replay: Replay, ev: MemoryEvent): void {
-  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  const vm = vmOfHypEvent(replay, ev);
   if (vm && ev.result === 0) donate(replay, vm, ev.address, ev.size, ev.value, ev.ts, 'observed');
 }
 
 /** The guest shares a page or takes it back. */
 export function noteHypFlip(replay: Replay, ev: MemoryEvent, direction: Direction): void {
-  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  const vm = vmOfHypEvent(replay, ev);
   if (!vm || ev.result !== 0) return;
   setState(replay, vm, ev.address, ev.size, ev.ts, (state) => withAttribute(state, direction, 'observed'));
 }
 
 /** The VM is being torn down: its pages come back one by one. */
 export function noteHypReclaim(replay: Replay, ev: MemoryEvent): void {
-  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  const vm = vmOfHypEvent(replay, ev);
   if (!vm) return;
   setState(replay, vm, ev.address, ev.size, ev.ts, () => 0);
   if (ev.value > 0) forget(replay, Math.floor(ev.value / PAGE_SIZE), ev.ts);
@@ -88,11 +93,21 @@ export function noteHypReclaim(replay: Replay, ev: MemoryEvent): void {
 /** The hypervisor's VM is gone, and with it whatever was not seen coming back. */
 export function noteVmEnd(replay: Replay, ev: MemoryEvent): void {
   const vm = vmOfHandle(replay, ev.extra, ev.ts);
-  if (vm?.identity.isProtected !== true) return;
+  if (isProtectedVm(vm)) endVm(replay, vm, ev.ts);
+}
+
+/** The hypervisor's own word for it, where the host's probe is not recorded. */
+export function noteHypVm(replay: Replay, ev: MemoryEvent): void {
+  const vm = replay.pkvm.handles.get(ev.extra);
+  if (ev.value === VM_ENDED && vm) endVm(replay, vm, ev.ts);
+  if (ev.value !== VM_ENDING) replay.pkvm.handles.delete(ev.extra);
+}
+
+function endVm(replay: Replay, vm: VmState, ts: number): void {
   const runs: [number, number][] = [];
   forEachOfAll(vm.map, (first, count) => runs.push([first, count]));
-  for (const [first, count] of runs) setState(replay, vm, first * PAGE_SIZE, count * PAGE_SIZE, ev.ts, () => 0);
-  for (const [pfn, frame] of replay.pkvm.frames) if (frame.vm === vm) forget(replay, pfn, ev.ts);
+  for (const [first, count] of runs) setState(replay, vm, first * PAGE_SIZE, count * PAGE_SIZE, ts, () => 0);
+  for (const [pfn, frame] of replay.pkvm.frames) if (frame.vm === vm) forget(replay, pfn, ts);
 }
 
 /** A memslot is made: from now on its addresses in the VMM are guest memory. */
@@ -148,7 +163,7 @@ export function noteReclaimResult(replay: Replay, thread: Thread, ts: number, re
 export function noteHypForcedReclaim(replay: Replay, ev: MemoryEvent): void {
   if (ev.result !== 0) return;
   const pfn = Math.floor(ev.value / PAGE_SIZE);
-  const vm = vmOfHandle(replay, ev.extra, ev.ts);
+  const vm = vmOfHypEvent(replay, ev);
   if (vm) setState(replay, vm, ev.address, ev.size, ev.ts, withPoison);
   forget(replay, pfn, ev.ts);
   if (replay.sources.hostReclaims) return;
@@ -175,7 +190,7 @@ export function noteSignal(replay: Replay, thread: Thread, ev: MemoryEvent): voi
   const slot = slots.findLast(
     (s) =>
       s.vm.identity.process === process &&
-      s.vm.identity.isProtected === true &&
+      isProtectedVm(s.vm) &&
       !(s.vm.identity.endTs < ev.ts) &&
       ev.address >= s.hva &&
       ev.address < s.hva + s.size,
@@ -276,6 +291,8 @@ export function stepHypPage(replay: Replay, ev: MemoryEvent): void {
       return noteHypReclaim(replay, ev);
     case KIND.hyp_force_reclaim:
       return noteHypForcedReclaim(replay, ev);
+    case KIND.hyp_vm:
+      return noteHypVm(replay, ev);
     case KIND.host_abort:
       return noteRefused(replay, ev);
   }

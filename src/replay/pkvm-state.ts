@@ -78,6 +78,10 @@ export interface Refused {
 
 export interface Pkvm {
   readonly exits: Map<number, HypExit>;
+  /** Thread whose guest ran last on each CPU. */
+  readonly lastGuest: Map<number, number>;
+  /** Handles that guests' calls showed, of VMs whose creation no probe shows. */
+  readonly handles: Map<number, VmState>;
   /** By vCPU thread, or by handle and vCPU where the thread is not known. */
   readonly wishes: Map<string, Wish>;
   /** Guest exits that EL2 answered itself and of which no event says what they were. */
@@ -106,6 +110,8 @@ export interface Pkvm {
 export function makePkvm(): Pkvm {
   return {
     exits: new Map(),
+    lastGuest: new Map(),
+    handles: new Map(),
     wishes: new Map(),
     answeredAtEl2: 0,
     frames: new Map(),

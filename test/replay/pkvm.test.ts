@@ -67,7 +67,6 @@ async function tell(host: string, hyp: string | null = null): Promise<Tables> {
 const KVM = '0xffff000000e38000';
 const HVA = 0xffff7f970000;
 const PAGE = 4096;
-const RAM = 0x80000000;
 
 /** A protected VM with one vCPU, one memslot at RAM and the page at RAM + 0x2000 donated; time 5.0 to 5.0011 s. */
 const PROTECTED: readonly Line[] = [
@@ -189,6 +188,26 @@ describe('calls that EL2 answers', () => {
     const told = await tell(hostText(host), hypText(hyp));
     expect(told['conversion']).toMatchObject([
       { gpa: 0xb0000000, outcome: 'failed', certainty: 'inferred', resume_ns: 5002410000 },
+    ]);
+  });
+
+  it('without host probes the vCPU’s thread tells the VM, from its first donation to its end', async () => {
+    const host = PROTECTED.filter(([, , text]) => !/^(memslot|create_hyp_vm|s2_map)/.test(text));
+    const hyp: Line[] = [
+      ...RUNS,
+      [5001030, '0', 'hyp_enter reason=guest_exit vcpu=311'],
+      [5001032, '0', 'hyp_exit reason=eret_host vcpu=0'],
+      [5001050, '0', 'hyp_enter reason=hvc vcpu=0'],
+      [5001060, '0', 'lab_host_donate_guest handle=0x1000 vcpu_idx=0 ipa=0x80002000 phys=0x40959000 nr_pages=1 ret=0'],
+      [5001062, '0', 'hyp_exit reason=eret_host vcpu=0'],
+      ...call(5002000, 'share', 0x80002000, 0x40959000),
+      [5009000, '1', 'lab_vm handle=0x1000 what=2 protected=0 nr_vcpus=0 ret=0'],
+    ];
+    const told = await tell(hostText(host), hypText(hyp));
+    expect(told['conversion']).toMatchObject([{ vm_id: 1, vcpu: 0, outcome: 'done' }]);
+    expect(told['gmem_interval']).toMatchObject([
+      { vm_id: 1, attribute: 'private', from_ns: 5001060000, to_ns: 5002005000 },
+      { vm_id: 1, attribute: 'shared', from_ns: 5002005000, to_ns: 5009000000 },
     ]);
   });
 
