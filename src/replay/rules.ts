@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { TraceError } from '../base/errors.js';
 import { lockDown, singleSelect, sqlText, type Row, type Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES } from '../store/schema.js';
+import { KINDS } from './kinds.js';
+import { fillSources, readRuleSources, type Lack, type RuleSources } from './rule-sources.js';
 
 export type Severity = 'error' | 'warning' | 'info';
 
@@ -23,11 +25,19 @@ export interface Rule {
   readonly severity: Severity;
   /** Figures of the table `unavailable` without which the rule cannot be judged. */
   readonly needs: readonly string[];
+  /** Platforms (vm.platform) that it is about; empty: any. */
+  readonly platforms: readonly string[];
   readonly params: readonly RuleParam[];
   readonly summary: string;
   readonly sql: string;
   readonly path: string;
   readonly builtIn: boolean;
+}
+
+/** What this recording has and lacks. */
+interface Known {
+  readonly unavailable: readonly Row[];
+  readonly sources: RuleSources;
 }
 
 /** Parameters set by the user: `rule.name` → value. */
@@ -49,8 +59,14 @@ const FINDING_COLUMNS = [
   'evidence',
 ] as const;
 
+const FORM = `a rule is one SELECT of the columns ${FINDING_COLUMNS.join(', ')}`;
+
 function headerValue(text: string, key: string): string | null {
   return new RegExp(`^--\\s*${key}:[ \\t]*(.*)$`, 'm').exec(text)?.[1]?.trim() ?? null;
+}
+
+function headerList(text: string, key: string): string[] {
+  return (headerValue(text, key) ?? '').split(',').flatMap((item) => (item.trim() === '' ? [] : [item.trim()]));
 }
 
 function invalid(path: string, message: string, hint: string): TraceError {
@@ -71,9 +87,11 @@ export function parseRule(text: string, path: string, builtIn: boolean): Rule {
     value: Number(m[2]),
     doc: m[3]!.trim(),
   }));
-  const needs = (headerValue(text, 'needs') ?? '').split(',').flatMap((n) => (n.trim() === '' ? [] : [n.trim()]));
+  const needs = headerList(text, 'needs');
+  const platforms = headerList(text, 'platforms');
   const sql = text.replace(/^--.*$/gm, '').trim();
-  return { name, severity, needs, params, summary, sql, path, builtIn };
+  if (sql === '') throw invalid(path, 'no SELECT follows the header', FORM);
+  return { name, severity, needs, platforms, params, summary, sql, path, builtIn };
 }
 
 function readFolder(folder: string, builtIn: boolean): Rule[] {
@@ -112,8 +130,17 @@ function fillIn(rule: Rule, params: RuleParams): string {
   });
 }
 
-/** How findings print numbers; part of every database, so that a user's rule can use them, too. */
-const FORMAT_MACROS = `
+/**
+ * What rules are written with: how findings print numbers, whether events may be missing in a stretch, the code of a
+ * kind of memory_event, an event as evidence. Part of every database, so that a user's rule can use them, too.
+ */
+const RULE_MACROS = `
+  CREATE OR REPLACE MACRO lost_within(since_at, until_at) AS EXISTS (SELECT 1 FROM lost
+    WHERE coalesce(from_ns, 0) <= coalesce(until_at, 9223372036854775807)
+      AND coalesce(to_ns, 9223372036854775807) >= coalesce(since_at, 0));
+  CREATE OR REPLACE MACRO kind_code(kind_name) AS list_position([${KINDS.map(sqlText).join(', ')}], kind_name) - 1;
+  CREATE OR REPLACE MACRO evidence_of(of_trace, of_cpu, of_seq, of_ns) AS
+    struct_pack(trace_id := of_trace, cpu := CAST(of_cpu AS INTEGER), seq := of_seq, ts_ns := of_ns);
   CREATE OR REPLACE MACRO fmt_ns(ns) AS CASE
     WHEN ns IS NULL THEN '?'
     WHEN abs(ns) >= 1e9 THEN printf('%.2f s', ns / 1e9)
@@ -132,9 +159,17 @@ const FORMAT_MACROS = `
     ELSE concat('gpa ', fmt_hex(gpa), '+', fmt_bytes(size)) END;
   CREATE OR REPLACE MACRO fmt_count(n) AS format('{:,}', CAST(round(n) AS BIGINT));`;
 
-async function runRule(store: Store, rule: Rule, params: RuleParams): Promise<void> {
-  const sql = fillIn(rule, params);
-  if (!rule.builtIn) await singleSelect(store, sql, 'rule-invalid');
+/** A user's rule can read and nothing else: one statement, a SELECT. */
+async function checkSelect(store: Store, rule: Rule, sql: string): Promise<void> {
+  try {
+    await singleSelect(store, sql, 'rule-invalid');
+  } catch (cause) {
+    throw invalid(rule.path, (cause as Error).message, FORM);
+  }
+}
+
+async function runRule(store: Store, rule: Rule, sql: string, params: RuleParams): Promise<void> {
+  if (!rule.builtIn) await checkSelect(store, rule, sql);
   const thresholds = paramsOf(rule, params)
     .map((p) => `${p.name} = ${p.value}`)
     .join(', ');
@@ -146,19 +181,41 @@ async function runRule(store: Store, rule: Rule, params: RuleParams): Promise<vo
     throw new TraceError('rule-invalid', `rule ${rule.name}: ${cause.message}`, {
       input: rule.path,
       cause,
-      hint: `a rule is one SELECT of the columns ${FINDING_COLUMNS.join(', ')}`,
+      hint: FORM,
     });
   }
 }
 
-function missingNeeds(rule: Rule, unavailable: readonly Row[]): Row[] {
-  return unavailable.filter((row) => rule.needs.includes(row['what'] as string));
+function missingNeeds(rule: Rule, unavailable: readonly Row[]): Lack[] {
+  return unavailable
+    .filter((row) => rule.needs.includes(row['what'] as string))
+    .map((row) => ({ missing: row['missing'] as string, record: row['record'] as string }));
+}
+
+/** A rule about other platforms than those that were seen has nothing to say. */
+async function isAbout(store: Store, rule: Rule): Promise<boolean> {
+  if (rule.platforms.length === 0) return true;
+  const platforms = rule.platforms.map(sqlText).join(', ');
+  const rows = await store.rows(
+    `SELECT count(*)::INTEGER AS n FROM vm WHERE platform IS NULL OR platform IN (${platforms})`,
+  );
+  return rows[0]?.['n'] !== 0;
+}
+
+/** Runs a rule, or says in `unavailable` what it lacks. */
+async function judgeBy(store: Store, rule: Rule, params: RuleParams, known: Known): Promise<void> {
+  if (!(await isAbout(store, rule))) return;
+  const { sql, lacks } = fillSources(fillIn(rule, params), known.sources);
+  const missing = [...missingNeeds(rule, known.unavailable), ...lacks];
+  if (missing.length === 0) return runRule(store, rule, sql, params);
+  const words = (key: keyof Lack): string => sqlText(missing.map((lack) => lack[key]).join('; '));
+  await store.run(`INSERT INTO unavailable VALUES (${sqlText(rule.name)}, ${words('missing')}, ${words('record')})`);
 }
 
 /** Judges: fills finding, finding_evidence, and adds to `unavailable` what could not be judged. */
 export async function runRules(store: Store, rules: readonly Rule[], params: RuleParams = new Map()): Promise<void> {
   const evidence = 'STRUCT(trace_id UTINYINT, cpu INTEGER, seq BIGINT, ts_ns BIGINT)[]';
-  await store.run(`${FORMAT_MACROS}
+  await store.run(`${RULE_MACROS}
     CREATE OR REPLACE TEMP TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
       gmem_id INTEGER, vcpu INTEGER, title VARCHAR, since_ns BIGINT, until_ns BIGINT, count BIGINT, certainty VARCHAR,
       hint VARCHAR, evidence ${evidence});`);
@@ -170,14 +227,8 @@ export async function runRules(store: Store, rules: readonly Rule[], params: Rul
   if (names !== '') await store.run(`DELETE FROM unavailable WHERE what IN (${names})`);
   const unavailable = await store.rows('SELECT what, missing, record FROM unavailable ORDER BY what');
   if (rules.some((rule) => !rule.builtIn)) await lockDown(store);
-  for (const rule of rules) {
-    const missing = missingNeeds(rule, unavailable);
-    if (missing.length === 0) await runRule(store, rule, params);
-    else
-      await store.run(`INSERT INTO unavailable VALUES (${sqlText(rule.name)},
-        ${sqlText(missing.map((m) => m['missing'] as string).join('; '))},
-        ${sqlText(missing.map((m) => m['record'] as string).join('; '))})`);
-  }
+  const known = { unavailable, sources: await readRuleSources(store) };
+  for (const rule of rules) await judgeBy(store, rule, params, known);
   await store.run(`
     CREATE OR REPLACE TEMP TABLE ranked AS SELECT *, row_number() OVER (
         ORDER BY CASE severity WHEN 'error' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END, verdict = 'inconclusive', rule,

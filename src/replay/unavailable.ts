@@ -1,6 +1,8 @@
 /** Figures that this recording cannot give, and what to record for them: a count that never shows is not zero. */
 import type { Store } from '../store/db.js';
+import { readEventTables } from './memory-events.js';
 import { platformOf } from './platforms.js';
+import { guessProbeFunction } from './probe-names.js';
 import type { Replay } from './state.js';
 import { writeTable, type Tables } from './write.js';
 
@@ -13,6 +15,23 @@ interface Figure {
 }
 
 const FIGURES: readonly Figure[] = [
+  {
+    what: 'conversions',
+    sources: [
+      'event kvm.kvm_userspace_exit',
+      'event kvm.kvm_vm_set_mem_attributes',
+      'event kvm.kvm_hypercall',
+      'event syscalls.sys_enter_ioctl',
+      'probe kvm_vm_ioctl_set_mem_attributes',
+      'probe kvm_vm_set_mem_attributes',
+      'probe __kvm_gmem_set_attributes',
+      'probe kvm_gmem_set_attributes',
+      'event hypervisor.lab_guest_share_host',
+      'event hypervisor.lab_guest_hvc',
+    ],
+    missing: 'no exits to userspace, no attribute changes, no ioctls',
+    record: '-e kvm:kvm_userspace_exit -e kvm:kvm_vm_set_mem_attributes -e syscalls:sys_enter_ioctl',
+  },
   {
     what: 'memory_faults',
     sources: ['event kvm.kvm_userspace_exit'],
@@ -48,12 +67,57 @@ const FIGURES: readonly Figure[] = [
     record: '-e syscalls:sys_enter_ioctl -e syscalls:sys_exit_ioctl',
   },
   {
+    what: 'page-cache',
+    sources: ['event filemap.mm_filemap_add_to_page_cache'],
+    missing: 'no page cache events',
+    record: '-e filemap:mm_filemap_add_to_page_cache -e filemap:mm_filemap_delete_from_page_cache',
+  },
+  {
+    what: 'discards',
+    sources: [
+      'event filemap.mm_filemap_delete_from_page_cache',
+      'event syscalls.sys_enter_fallocate',
+      'probe kvm_gmem_fallocate',
+    ],
+    missing: 'nothing that shows memory being freed',
+    record: '-e filemap:mm_filemap_delete_from_page_cache -e syscalls:sys_enter_fallocate',
+  },
+  {
+    what: 'spte',
+    sources: ['event kvmmmu.kvm_mmu_spte_requested'],
+    missing: 'no kvmmmu:kvm_mmu_spte_requested',
+    record: '-e kvmmmu:kvm_mmu_spte_requested -e kvmmmu:kvm_mmu_set_spte -e kvm:kvm_page_fault',
+  },
+  {
+    what: 'host-faults',
+    sources: ['event exceptions.page_fault_user', 'probe kvm_gmem_fault_user_mapping'],
+    missing: 'no faults of the host on guest memory',
+    record: '-e exceptions:page_fault_user, or a probe on kvm_gmem_fault_user_mapping (ino, pgoff)',
+  },
+  {
+    what: 'bindings',
+    sources: ['probe kvm_gmem_prepare_memory_region', 'probe kvm_gmem_commit_memory_region', 'probe kvm_gmem_bind'],
+    missing: 'no probe on the binding of guest_memfds to memslots',
+    record: 'probes on kvm_gmem_prepare_memory_region and kvm_gmem_commit_memory_region',
+  },
+  {
     what: 'reboots',
     sources: ['event syscalls.sys_enter_ioctl', 'event kvm.kvm_entry'],
     missing: 'no ioctl system calls, no kvm:kvm_entry',
     record: '-e kvm:kvm_entry -e syscalls:sys_enter_ioctl',
   },
 ];
+
+/** Tracepoints and probes that came, as sources: `event kvm.kvm_exit`, `probe kvm_gmem_bind`. */
+async function readSeen(store: Store): Promise<Set<string>> {
+  const tables = await readEventTables(store);
+  return new Set(
+    tables.map(({ system, name, fields, probeFn, isReturn }) => {
+      const fn = isReturn === null ? null : (probeFn ?? guessProbeFunction(name, fields, isReturn));
+      return fn === null ? `event ${system}.${name}` : `${isReturn ? 'retprobe' : 'probe'} ${fn}`;
+    }),
+  );
+}
 
 /** Events that the traces say were enabled, whether or not one came; null where a trace does not say. */
 async function readEnabled(store: Store): Promise<Set<string>> {
@@ -82,9 +146,9 @@ function pkvmGap(replay: Replay): Figure | null {
 }
 
 export async function writeUnavailable({ store, statements, replay }: Tables): Promise<void> {
-  const enabled = await readEnabled(store);
+  const [enabled, seen] = [await readEnabled(store), await readSeen(store)];
   const has = (source: string): boolean => {
-    if (statements.some((s) => s.source === source && s.sql !== null)) return true;
+    if (statements.some((s) => s.source === source && s.sql !== null) || seen.has(source)) return true;
     return source.startsWith('event ') && enabled.has(source.slice('event '.length).replace('.', ':'));
   };
   writeTable(store, 'unavailable', (writer) => {

@@ -88,7 +88,8 @@ function bestProbe(
   return candidates[0] ?? null;
 }
 
-function resolveSource(tables: readonly EventTable[], kind: string, name: string, list: string): string | null {
+/** SELECT of the rows of one source, as a placeholder names it; null where this database has none. */
+export function resolveSource(tables: readonly EventTable[], kind: string, name: string, list: string): string | null {
   const wanted = parseWanted(list);
   if (kind === 'event') {
     const [system, event] = name.split('.') as [string, string];

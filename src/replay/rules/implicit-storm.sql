@@ -1,0 +1,42 @@
+-- name: implicit-storm
+-- severity: info
+-- needs: memory_faults
+-- summary: Memory is converted page by page through faults, at a rate that shows in the guest.
+-- param rate = 1000 : memory faults in a second
+-- param share = 30 : or percent of the VM's exits to userspace in a second
+-- param min_faults = 100 : memory faults in that second for the share to count
+-- param window_ns = 1000000000 : the second, ns
+WITH faults AS (
+  SELECT vm_id, ts_ns, 1 AS is_fault, gpa, vcpu, wanted, certainty, evidence_of(evidence_trace, evidence_cpu, evidence_seq, ts_ns) AS evidence
+  -- Those after a reboot have a rule of their own.
+  FROM memory_fault WHERE cause <> 'stale-after-reboot' AND vm_id IS NOT NULL AND certainty IN ('observed', 'inferred')
+), busy AS (
+  SELECT vm_id FROM faults GROUP BY vm_id HAVING count(*) >= least($rate, $min_faults)
+), owners AS (
+  SELECT tid, min(vm_id) AS vm_id FROM vcpu GROUP BY tid HAVING count(DISTINCT vm_id) = 1
+), all_exits AS (
+  SELECT o.vm_id, e.ts_ns FROM memory_event e JOIN owners o USING (tid)
+  WHERE e.kind = kind_code('user_exit') AND o.vm_id IN (SELECT vm_id FROM busy)
+), edges AS (
+  SELECT vm_id, ts_ns, is_fault, 0 AS is_exit, gpa, vcpu, wanted, certainty, evidence FROM faults
+  WHERE vm_id IN (SELECT vm_id FROM busy)
+  UNION ALL BY NAME SELECT vm_id, ts_ns, 0 AS is_fault, 1 AS is_exit FROM all_exits
+), counted AS (
+  SELECT *, sum(is_fault) OVER w AS n, sum(is_exit) OVER w AS exits
+  FROM edges WINDOW w AS (PARTITION BY vm_id ORDER BY ts_ns RANGE BETWEEN $window_ns PRECEDING AND CURRENT ROW)
+), storms AS (
+  SELECT vm_id, min(ts_ns) - $window_ns AS since_ns, max(ts_ns) AS until_ns, max(n) AS peak, max(100.0 * n / greatest(exits, n)) AS peak_share
+  FROM counted WHERE n >= $rate OR (n >= $min_faults AND n * 100 >= $share * exits) GROUP BY vm_id
+), inside AS (
+  SELECT f.*, s.since_ns, s.until_ns, s.peak, s.peak_share,
+    abs(f.gpa - lag(f.gpa) OVER (PARTITION BY f.vm_id, f.vcpu ORDER BY f.ts_ns)) = 4096 AS is_next
+  FROM faults f JOIN storms s ON s.vm_id = f.vm_id AND f.ts_ns BETWEEN s.since_ns AND s.until_ns
+)
+SELECT 'info' AS severity, 'fail' AS verdict, vm_id, NULL::INTEGER AS gmem_id, mode(vcpu) AS vcpu,
+  concat(fmt_count(count(*)), ' pages were converted by faults, at the peak ', fmt_count(any_value(peak)), ' in ', fmt_ns($window_ns), ', ',
+    round(any_value(peak_share)), ' % of the exits to userspace; ', round(100 * avg(CASE WHEN is_next THEN 1 ELSE 0 END)),
+    ' % were the neighbour of the page before') AS title,
+  min(ts_ns) AS since_ns, max(ts_ns) AS until_ns, count(*) AS count, min(certainty) AS certainty,
+  'each page costs an exit: let the guest ask for the range, let the VMM set it beforehand, or convert more than one page a fault' AS hint,
+  list(evidence ORDER BY ts_ns)[1:10] AS evidence
+FROM inside GROUP BY vm_id
