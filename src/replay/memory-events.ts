@@ -36,7 +36,8 @@ const SHOWS_VM_THREAD = [
   KIND.gmem_create,
 ];
 
-async function readEventTables(store: Store): Promise<EventTable[]> {
+/** The event tables that have rows, with what they are recognised by. */
+export async function readEventTables(store: Store): Promise<EventTable[]> {
   const rows = await store.rows(`
     SELECT system, name, table_name, list_distinct(flatten(list(list_transform(fields, f -> f.name)))) AS fields,
       max(probe_fn) AS probe_fn, max(probe_return) AS probe_return, sum(rows)::DOUBLE AS rows
