@@ -15,15 +15,20 @@ export const FORMATS: readonly Format[] = [tracedatFormat, perfdataFormat, ...TE
 const HEAD_BYTES = 64 * 1024;
 
 /**
- * The format of the input by its content: all formats are asked, the best verdict wins. Throws
+ * The format of the input by its content: the first that is sure, else the first that may be. Throws
  * TraceError('unknown-format') with every format's reason where none knows it.
  */
 export function detectFormat(source: Source): Format {
   const head = source.readAt(0, HEAD_BYTES).slice();
-  const verdicts: (readonly [Format, Verdict])[] = FORMATS.map((format) => [format, format.detect(head)]);
-  const found =
-    verdicts.find(([, verdict]) => verdict === 'yes') ?? verdicts.find(([, verdict]) => verdict === 'maybe');
-  if (found) return found[0];
+  const verdicts: (readonly [Format, Verdict])[] = [];
+  for (const format of FORMATS) {
+    const verdict = format.detect(head);
+    // The earlier format wins where two are sure: the rest need not be asked.
+    if (verdict === 'yes') return format;
+    verdicts.push([format, verdict]);
+  }
+  const maybe = verdicts.find(([, verdict]) => verdict === 'maybe');
+  if (maybe) return maybe[0];
   const reasons = verdicts.map(([{ name }, verdict]) => `${name}: ${typeof verdict === 'object' ? verdict.no : ''}`);
   throw new TraceError(
     'unknown-format',
