@@ -146,10 +146,16 @@ function onTouchFault(replay: Replay, thread: Thread, ev: MemoryEvent, row: Conv
 
 /** KVM_RUN returns to userspace. */
 export function noteUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  // A signal: whatever the vCPU waited for, it still waits.
+  if (ev.result === -EINTR || ev.value === KVM_EXIT_INTR) return;
+  handleUserExit(replay, thread, ev);
+  // A request whose range is known has one exit; further ranges of a PSC are not known before theirs.
+  if (thread.asked && !Number.isNaN(thread.asked.size)) thread.asked = null;
+}
+
+function handleUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const reason = ev.value;
   const errno = ev.result;
-  // A signal: whatever the vCPU waited for, it still waits.
-  if (errno === -EINTR || reason === KVM_EXIT_INTR) return;
   if (reason === KVM_EXIT_HYPERCALL && !(errno < 0)) {
     onHypercallExit(replay, thread, ev);
     return;

@@ -43,7 +43,7 @@ export interface ThreadFacts {
   readonly firstTs: number;
   /** vcpu_id of the tracepoints on this thread → how often. */
   readonly vcpus: Map<number, number>;
-  /** First use of each descriptor by KVM_RUN. */
+  /** First use of each descriptor by KVM_RUN, and the first after others were made. */
   readonly runs: { fd: number; ts: number }[];
   /** Descriptors of attribute ioctls, with the time of the first. */
   readonly attributeFds: Map<number, number>;
@@ -153,10 +153,12 @@ function recordFd(facts: Facts, tid: number, open: OpenIoctl, fd: number, ts: nu
   if (what !== null && fd >= 0) facts.fds.push({ what, tid, onFd: open.fd, fd, arg: open.arg, ts, ...made });
 }
 
-function noteIoctl(thread: ThreadFacts, ev: MemoryEvent): void {
+function noteIoctl(facts: Facts, thread: ThreadFacts, ev: MemoryEvent): void {
   if (ev.value === KVM_RUN) {
     const last = thread.runs[thread.runs.length - 1];
-    if (!last || last.fd !== ev.fd) thread.runs.push({ fd: ev.fd, ts: ev.ts });
+    // A descriptor may have been made anew under the same number since.
+    const made = facts.fds[facts.fds.length - 1]?.ts ?? -Infinity;
+    if (!last || last.fd !== ev.fd || last.ts < made) thread.runs.push({ fd: ev.fd, ts: ev.ts });
   } else if (ev.value === KVM_SET_MEMORY_ATTRIBUTES || KVM_SET_MEMORY_ATTRIBUTES2.some((cmd) => cmd === ev.value)) {
     if (!thread.attributeFds.has(ev.fd)) thread.attributeFds.set(ev.fd, ev.ts);
   }
@@ -196,7 +198,7 @@ export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector
     switch (kind) {
       case KIND.ioctl_enter:
         open.set(ev.tid, { fd: ev.fd, cmd: ev.value, arg: ev.extra });
-        noteIoctl(thread, ev);
+        noteIoctl(facts, thread, ev);
         break;
       case KIND.ioctl_exit: {
         const ioctl = open.get(ev.tid);

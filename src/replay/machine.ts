@@ -52,9 +52,18 @@ import {
   noteMadeUpAbort,
   noteOtherWork,
 } from './pkvm-calls.js';
-import { noteEntry, notePsci, noteResetCost, noteResetSign, noteRun, noteRunResult, noteVcpuState } from './reboots.js';
+import {
+  noteAlive,
+  noteEntry,
+  notePsci,
+  noteResetCost,
+  noteResetSign,
+  noteRun,
+  noteRunResult,
+  noteVcpuState,
+} from './reboots.js';
 import type { References } from './references.js';
-import { abandonRequest, closeRequest, setState } from './requests.js';
+import { abandonRequest, closeRequest, noteUnforwarded, setState } from './requests.js';
 import { sharedBitOf } from './shared-bit.js';
 import { threadOf, type Replay, type Thread } from './state.js';
 import { abandonUnshare, noteUnshareEntry, noteUnshareRun } from './unshare-exits.js';
@@ -68,12 +77,14 @@ function onGuestExit(thread: Thread, ev: MemoryEvent): void {
   thread.fault = null;
   thread.tainted = false;
   if (!Number.isNaN(ev.vcpu)) thread.vcpu = ev.vcpu;
+  if (thread.vm) noteAlive(thread.vm, ev.ts);
 }
 
 /** The vCPU enters the guest: whatever it waited for is over. */
 function onGuestEntry(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   if (!Number.isNaN(ev.vcpu)) thread.vcpu = ev.vcpu;
   noteEntry(replay, thread, ev.address, ev.ts);
+  if (!thread.request) noteUnforwarded(replay, thread, ev.ts);
   const row = closeRequest(replay, thread, ev.ts);
   if (thread.batch > 0) endBatch(replay, thread, ev.ts);
   if (!row) resumeFault(replay, thread, ev.ts);

@@ -120,11 +120,21 @@ function noteNewVm(replay: Replay, vm: VmState): void {
   });
 }
 
+/** A vCPU enters or leaves the guest. After a reset exit the others run on until they are kicked: that counts no more. */
+export function noteAlive(vm: VmState, ts: number): void {
+  if (Number.isNaN(vm.boot.resetSign)) vm.lastRunNs = ts;
+}
+
 /** KVM_RUN on a vCPU: a reset that was going on is over. */
 export function noteRun(replay: Replay, thread: Thread, fd: number, ts: number): void {
   const found = replay.identity.fdOf(thread.tid, fd, ts);
   const vm = found ? stateOf(replay, found.vm) : thread.vm;
   if (!vm) return;
+  if (found?.record.what === 'vcpu') {
+    // A thread may run another vCPU, or one of the VM that took over.
+    thread.vm = vm;
+    thread.vcpu = found.record.arg;
+  }
   const { boot } = vm;
   if (!boot.hasRun) noteNewVm(replay, vm);
   boot.hasRun = true;
@@ -152,6 +162,7 @@ export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: numbe
   const { vm } = thread;
   if (vm && !vm.boot.hasRun) noteNewVm(replay, vm);
   if (vm) vm.boot.hasRun = true;
+  if (vm) noteAlive(vm, ts);
   if (!vm || replay.sources.ioctls || Number.isNaN(rip) || Number.isNaN(thread.vcpu)) return;
   const { boot } = vm;
   vm.lastRunNs = ts;

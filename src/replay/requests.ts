@@ -101,15 +101,14 @@ function certaintyOfAttempt(attempt: Attempt): Certainty {
   return Number.isNaN(attempt.errno) ? 'inferred' : 'observed';
 }
 
-/** Whether the whole range was in the wanted state already, as far as that was seen. */
-function wasNoop(attempt: Attempt): boolean {
-  if (!attempt.vm || Number.isNaN(attempt.gpa) || !attempt.direction || Number.isNaN(attempt.size)) return false;
-  const { direction } = attempt;
+/** Whether the whole range is in the wanted state already, as far as that was seen. */
+function isAsWanted({ vm, gpa, size, direction }: Pick<Attempt, 'vm' | 'gpa' | 'size' | 'direction'>): boolean {
+  if (!vm || Number.isNaN(gpa) || !direction || Number.isNaN(size)) return false;
   let pages = 0;
-  forEachRun(attempt.vm.map, attempt.gpa / PAGE_SIZE, attempt.size / PAGE_SIZE, (_first, count, state) => {
+  forEachRun(vm.map, gpa / PAGE_SIZE, size / PAGE_SIZE, (_first, count, state) => {
     if (isAlready(state, direction)) pages += count;
   });
-  return pages === attempt.size / PAGE_SIZE;
+  return pages === size / PAGE_SIZE;
 }
 
 function applyFlip(replay: Replay, attempt: Attempt): void {
@@ -132,7 +131,7 @@ function applyFlip(replay: Replay, attempt: Attempt): void {
 
 /** Finds whom a finished attempt belongs to, and applies it to the state. */
 export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt): void {
-  attempt.noop = wasNoop(attempt);
+  attempt.noop = isAsWanted(attempt);
   applyFlip(replay, attempt);
   if (attempt.direction === 'to_shared' && !(attempt.errno > 0)) thread.lastShared = attempt;
   const own = thread.request;
@@ -235,6 +234,9 @@ function judge(replay: Replay, request: Request, resumed: boolean): { outcome: O
   }
   if (!resumed) return { outcome: 'pending', certainty: 'observed' };
   if (request.answer > 0) return { outcome: 'refused', certainty: 'observed' };
+  // Nothing to do and told so, or refused: without the answer nobody can tell.
+  if (isAsWanted(request)) return { outcome: request.answer === 0 ? 'noop' : 'unknown', certainty: 'inferred' };
+  if (request.answer === 0) return { outcome: 'unknown', certainty: 'inferred' };
   if (absenceCounts(replay, request)) return { outcome: 'refused', certainty: 'inferred' };
   return { outcome: 'unknown', certainty: 'inferred' };
 }
@@ -300,6 +302,35 @@ function keepRow(replay: Replay, request: Request, row: Conversion): Conversion 
     if (row.vm.awaitingUse.length > 256) row.vm.awaitingUse.shift();
   }
   return row;
+}
+
+/**
+ * The guest asked and runs on without an exit to userspace: KVM itself refused. Hypercall and MSR request are traced
+ * before any check (arch/x86/kvm/x86.c, ____kvm_emulate_hypercall); without a range it may have been anything.
+ */
+export function noteUnforwarded(replay: Replay, thread: Thread, resumeNs: number): void {
+  const { asked, exitNs, exitEvidence, vm } = thread;
+  if (!asked || Number.isNaN(asked.size) || !exitEvidence || !replay.sources.userExits) return;
+  const request: Request = {
+    ...asked,
+    tid: thread.tid,
+    vcpu: thread.vcpu,
+    vm,
+    origin: 'explicit',
+    requestNs: exitNs,
+    exitNs: NaN,
+    attempts: [],
+    chunks: 0,
+    batch: 0,
+    answer: NaN,
+    runnableNs: 0,
+    sleepingNs: 0,
+    fault: null,
+    evidence: exitEvidence,
+    epoch: vm?.epoch ?? 0,
+    rangeKnown: true,
+  };
+  replay.conversions.push(rowOf(request, resumeNs, 'refused', 'inferred'));
 }
 
 /** A MapGPA that was answered RETRY goes on with the next address: one wish, one row (DESIGN chapter 3). */

@@ -252,6 +252,7 @@ export interface Sources {
   readonly guestExits: boolean;
   readonly guestEntries: boolean;
   readonly hypercalls: boolean;
+  readonly userExits: boolean;
   readonly pageRefs: boolean;
   readonly spteRequested: boolean;
   readonly fallocate: boolean;
