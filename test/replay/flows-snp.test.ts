@@ -84,17 +84,17 @@ describe('SNP: page state change through the GHCB', () => {
       { gpa: GPA + 0x40000, size: 0x2000, direction: 'to_shared', outcome: 'done', attempts: 1 },
       { gpa: GPA, size: 0x10000, direction: 'to_private', outcome: 'done', attempts: 1 },
     ]);
-    expect(rows[0]!.batch).not.toBeNull();
-    expect(rows[1]!.batch).toBe(rows[0]!.batch);
-    expect(rows[2]!.batch).not.toBe(rows[0]!.batch);
-    expect(rows[1]!.exit_ns).toBeGreaterThan(Number(rows[0]!.commit_ns));
-    expect(rows[0]!.resume_ns).toBe(rows[1]!.resume_ns);
+    expect(rows[0]!['batch']).not.toBeNull();
+    expect(rows[1]!['batch']).toBe(rows[0]!['batch']);
+    expect(rows[2]!['batch']).not.toBe(rows[0]!['batch']);
+    expect(rows[1]!['exit_ns']).toBeGreaterThan(Number(rows[0]!['commit_ns']));
+    expect(rows[0]!['resume_ns']).toBe(rows[1]!['resume_ns']);
   });
 
   it('answered with an error for the whole request: refused, and nothing flipped', async () => {
     const told = await tell(RUNNING, psc, hypercallExit, run, pscDone('100000000'), entry);
     expect(told.conversion.slice(1)).toMatchObject([{ request: 'snp-psc', outcome: 'refused', attempts: 0 }]);
-    expect(told.gmem_interval.every((i) => i.attribute !== 'shared')).toBe(true);
+    expect(told.gmem_interval.every((i) => i['attribute'] !== 'shared')).toBe(true);
   });
 
   it('an operation that KVM does silently (SMASH) asks for nothing', async () => {
@@ -154,7 +154,12 @@ describe('SNP: page state change through the MSR', () => {
       run,
       entry,
     );
-    expect(told.conversion.at(-1)).toMatchObject({ gpa: GPA, direction: 'to_private', outcome: 'refused', attempts: 0 });
+    expect(told.conversion.at(-1)).toMatchObject({
+      gpa: GPA,
+      direction: 'to_private',
+      outcome: 'refused',
+      attempts: 0,
+    });
   });
 
   it('the other requests of the MSR protocol ask for nothing', async () => {

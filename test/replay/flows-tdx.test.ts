@@ -82,7 +82,7 @@ describe('TDX: MapGPA', () => {
       { gpa: GPA, size: 2 * CHUNK + 0x8000, chunks: 3, attempts: 3, outcome: 'done', certainty: 'observed' },
     ]);
     const [, row] = told.conversion;
-    expect(row!.stop_ns).toBe(Number(row!.resume_ns) - Number(row!.request_ns));
+    expect(row!['stop_ns']).toBe(Number(row!['resume_ns']) - Number(row!['request_ns']));
   });
 
   it('TDX: RETRY continuation is one conversion', async () => {
@@ -168,7 +168,7 @@ describe('TDX: MapGPA', () => {
        vcpu0: sys_ioctl -> 0xffffffffffffffea`,
     );
     expect(told.memory_fault).toEqual([]);
-    expect(told.conversion.slice(1).every((c) => c.outcome !== 'done' && c.outcome !== 'noop')).toBe(true);
+    expect(told.conversion.slice(1).every((c) => c['outcome'] !== 'done' && c['outcome'] !== 'noop')).toBe(true);
   });
 
   it('refused by KVM: a TDCALL that ends in the kernel may be anything, so nothing is claimed', async () => {
@@ -203,7 +203,7 @@ describe('TDX: MapGPA', () => {
     );
     expect(told.memory_fault).toEqual([]);
     expect(told.conversion[2]).toMatchObject({ direction: 'to_private', outcome: 'done' });
-    expect(told.conversion[2]!.first_use_ns).toBeGreaterThan(Number(told.conversion[2]!.resume_ns));
+    expect(told.conversion[2]!['first_use_ns']).toBeGreaterThan(Number(told.conversion[2]!['resume_ns']));
     expect(told.finding).toEqual([]);
   });
 

@@ -162,9 +162,14 @@ export const VM_FD = 5;
 export const GMEM_FD = 6;
 export const VCPU_FD = [7, 8] as const;
 
+/** A value of a system call as the kernel prints it: below 10 decimal, else hex. */
+export function syscallValue(value: number): string {
+  return value < 10 ? String(value) : `0x${value.toString(16)}`;
+}
+
 /** ioctl(fd, KVM_RUN). */
 export function kvmRun(fd: number): string {
-  return `sys_ioctl(fd: ${fd}, cmd: 0xae80, arg: 0)`;
+  return `sys_ioctl(fd: ${syscallValue(fd)}, cmd: 0xae80, arg: 0)`;
 }
 
 /** KVM_CREATE_VM's types of x86. */
