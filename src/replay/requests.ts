@@ -310,7 +310,9 @@ function keepRow(replay: Replay, request: Request, row: Conversion): Conversion 
  */
 export function noteUnforwarded(replay: Replay, thread: Thread, resumeNs: number): void {
   const { asked, exitNs, exitEvidence, vm } = thread;
-  if (!asked || Number.isNaN(asked.size) || !exitEvidence || !replay.sources.userExits) return;
+  // What KVM answers on arm64: pkvm-calls.ts.
+  if (!asked || asked.way === 'pkvm-hvc') return;
+  if (Number.isNaN(asked.size) || !exitEvidence || !replay.sources.userExits) return;
   const request: Request = {
     ...asked,
     tid: thread.tid,
