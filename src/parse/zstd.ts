@@ -28,7 +28,21 @@ const decoder = new ZSTDDecoder();
 
 /** Loads the decoder. To be awaited once before anything else here; further calls cost nothing. */
 export async function initZstd(): Promise<void> {
-  await decoder.init();
+  await loadDecoder();
+}
+
+/**
+ * zstddec fetches its own code from a data: URL where there is a `fetch`, for which Node loads an HTTP client (0.1 s);
+ * where there is none it decodes the text itself. It looks once, before its first await.
+ */
+function loadDecoder(): Promise<void> {
+  const { fetch } = globalThis;
+  try {
+    Object.assign(globalThis, { fetch: undefined });
+    return decoder.init();
+  } finally {
+    globalThis.fetch = fetch;
+  }
 }
 
 /** Whether `bytes` begin with a zstd frame (or a skippable frame, with which some writers start). */
