@@ -1,5 +1,5 @@
 /**
- * Makes the table memory_event from the tracepoints' own tables by the vocabulary, sorted by DuckDB, and streams it.
+ * Makes the table memory_event from the tracepoints' own tables by the vocabulary, and streams it in order.
  */
 import { sqlText, type Store } from '../store/db.js';
 import { streamColumns } from '../store/stream.js';
@@ -94,7 +94,10 @@ async function findVmFrames(store: Store, statements: readonly Statement[]): Pro
     SELECT DISTINCT value AS pfn FROM (${frames}) UNION SELECT DISTINCT floor(value / 4096) FROM (${donated})`);
 }
 
-/** Builds memory_event; gives the vocabulary's statements, so that what is missing can be said. */
+/**
+ * Builds memory_event; gives the vocabulary's statements, so that what is missing can be said. Its rows are in no order:
+ * each reader sorts, which DuckDB does out of core, and a sorted copy would cost a second sort.
+ */
 export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
   const statements = loadVocabulary(await readEventTables(store));
   await store.run('CREATE OR REPLACE MACRO pages(n) AS CAST(n AS DOUBLE) * 4096; DROP TABLE IF EXISTS memory_event');
@@ -104,7 +107,7 @@ export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
   const names = KINDS.map(sqlText).join(', ');
   await store.run(`
     CREATE TABLE memory_event AS SELECT ${COLUMNS.join(', ')}
-      FROM (${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')}) ORDER BY ts_ns, cpu, seq;
+      FROM (${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')});
     DROP TABLE vm_task; DROP TABLE IF EXISTS vm_frame;
     CREATE OR REPLACE VIEW memory_event_named AS SELECT * REPLACE (([${names}])[kind + 1] AS kind) FROM memory_event`);
   return statements;

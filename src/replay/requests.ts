@@ -4,6 +4,7 @@
  */
 import { PAGE_SIZE } from '../base/units.js';
 import { sharedBitOf } from './shared-bit.js';
+import { logInterval } from './interval-log.js';
 import { changeRange, forEachRun } from './intervals.js';
 import { isAlready, withAttribute, withConversion, withShareability } from './axes.js';
 import type { Certainty } from './identity.js';
@@ -40,7 +41,7 @@ export function setState(
   change: (state: number) => number,
 ): void {
   changeRange(vm.map, gpa / PAGE_SIZE, size / PAGE_SIZE, change, nowNs, (first, count, state, sinceNs) => {
-    if (sinceNs < nowNs) replay.intervals.push({ vm, first, count, state, fromNs: sinceNs, toNs: nowNs });
+    if (sinceNs < nowNs) logInterval(replay.intervals, vm, first, count, state, sinceNs, nowNs);
   });
 }
 

@@ -1,6 +1,7 @@
 /** What the second pass of the replay holds: threads, VMs, open requests and attempts, and the rows found so far. */
 import type { Evidence } from './event.js';
 import type { Certainty, Identity, VmIdentity } from './identity.js';
+import { makeIntervalLog, type IntervalLog } from './interval-log.js';
 import { makeIntervalMap, type IntervalMap } from './intervals.js';
 import { makePkvm, type Pkvm } from './pkvm-state.js';
 import type { RunPhase } from './run-phase.js';
@@ -151,16 +152,6 @@ export interface Binding {
   readonly certainty: Certainty;
 }
 
-/** A range of state that ended (or still holds: toNs NaN). */
-export interface IntervalRow {
-  readonly vm: VmState;
-  readonly first: number;
-  readonly count: number;
-  readonly state: number;
-  readonly fromNs: number;
-  readonly toNs: number;
-}
-
 export interface VmState {
   readonly identity: VmIdentity;
   /** gfn → packed state (axes.ts). */
@@ -282,7 +273,7 @@ export interface Replay {
   readonly punches: Punch[];
   readonly reboots: Reboot[];
   readonly bindings: Binding[];
-  readonly intervals: IntervalRow[];
+  readonly intervals: IntervalLog;
   readonly pkvm: Pkvm;
   batches: number;
   /** Times at which a thread's events show that some before are missing, without a marker. */
@@ -330,7 +321,7 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     punches: [],
     reboots: [],
     bindings: [],
-    intervals: [],
+    intervals: makeIntervalLog(),
     pkvm: makePkvm(),
     batches: 0,
     gaps: [],

@@ -7,12 +7,13 @@ import { displayState, unpackAxes } from './axes.js';
 import type { Locator } from './bindings.js';
 import { orNull } from './event.js';
 import type { Facts } from './facts.js';
+import { forEachInterval } from './interval-log.js';
 import { forEachOfAll } from './intervals.js';
 import { collectGmems, type Gmem, type GmemIndex } from './gmems.js';
 import type { TaskFacts } from './processes.js';
 import type { References } from './references.js';
 import { settle } from './settle.js';
-import type { Conversion, IntervalRow, Mechanism, Replay, VmState } from './state.js';
+import type { Conversion, Mechanism, Replay, VmState } from './state.js';
 import { writeFrameReferences, writeHostAccesses } from './pkvm-write.js';
 import { platformOf } from './platforms.js';
 import { writeReferences } from './write-references.js';
@@ -139,33 +140,33 @@ const IN_PLACE: ReadonlySet<Mechanism> = new Set(['gmem-attributes', 'gmem-conve
 
 function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
   const inPlace = new Set(replay.conversions.filter((c) => IN_PLACE.has(c.mechanism)).map((c) => c.vm));
-  const open: IntervalRow[] = [];
-  for (const vm of replay.vms)
-    forEachOfAll(vm.map, (first, count, state, fromNs) => {
-      if (state !== 0) open.push({ vm, first, count, state, fromNs, toNs: NaN });
-    });
   writeTable(store, 'gmem_interval', (writer) => {
-    for (const row of [...replay.intervals, ...open]) {
-      const gpa = row.first * PAGE_SIZE;
-      const size = row.count * PAGE_SIZE;
-      const located = locator.offsetOf(row.vm, gpa, size);
-      const axes = unpackAxes(row.state);
+    const add = (vm: VmState, first: number, count: number, state: number, fromNs: number, toNs: number): void => {
+      const gpa = first * PAGE_SIZE;
+      const size = count * PAGE_SIZE;
+      const located = locator.offsetOf(vm, gpa, size);
+      const axes = unpackAxes(state);
       writer.add({
-        vm_id: vmIdOf(row.vm),
-        gmem_id: located ? (gmems.of(located.inode, row.vm, NaN)?.id ?? null) : null,
+        vm_id: vmIdOf(vm),
+        gmem_id: located ? (gmems.of(located.inode, vm, NaN)?.id ?? null) : null,
         gpa,
         offset: located?.offset ?? null,
         size,
-        from_ns: ns(row.fromNs),
-        to_ns: ns(row.toNs),
+        from_ns: ns(fromNs),
+        to_ns: ns(toNs),
         allocation: axes.allocation,
         attribute: axes.attribute,
         shareability: axes.shareability,
         conversion: axes.conversion,
-        state: displayState(axes, inPlace.has(row.vm)),
+        state: displayState(axes, inPlace.has(vm)),
         certainty: axes.certainty,
       });
-    }
+    };
+    forEachInterval(replay.intervals, (vmId, ...row) => add(replay.vms[vmId - 1]!, ...row));
+    for (const vm of replay.vms)
+      forEachOfAll(vm.map, (first, count, state, fromNs) => {
+        if (state !== 0) add(vm, first, count, state, fromNs, NaN);
+      });
   });
 }
 
