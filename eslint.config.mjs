@@ -1,7 +1,10 @@
 import tseslint from 'typescript-eslint';
 
 /** Rooms from the top of the house to the bottom: a room may import from itself and from rooms below it only. */
-const ROOMS = ['cli', 'report', 'replay', 'store', 'parse', 'base'];
+const ROOMS = ['cli', 'report', 'replay', 'store', 'simulate', 'parse', 'base'];
+
+/** Beside the house's main way: the simulator is started by the command line, and nobody else may know of it. */
+const SIMULATOR_USERS = ['cli', 'simulate'];
 
 const roomBorders = ROOMS.map((room, index) => {
   const above = ROOMS.slice(0, index);
@@ -16,6 +19,14 @@ const roomBorders = ROOMS.map((room, index) => {
               group: [`**/${name}/*`, `**/${name}/**`],
               message: `${room} lies below ${name}: imports go downwards only (docs/architecture.md).`,
             })),
+            ...(SIMULATOR_USERS.includes(room) || above.includes('simulate')
+              ? []
+              : [
+                  {
+                    group: ['**/simulate/*', '**/simulate/**'],
+                    message: 'Only the command line starts the simulator: what it writes must be read as any trace is.',
+                  },
+                ]),
             ...(room === 'store'
               ? []
               : [{ group: ['@duckdb/*'], message: 'DuckDB is seen by src/store only (docs/architecture.md).' }]),

@@ -9,6 +9,7 @@ import { buildEvents } from './commands/events.js';
 import { buildImport } from './commands/import.js';
 import { buildLatency } from './commands/latency.js';
 import { buildRules } from './commands/rules.js';
+import { buildSimulate } from './commands/simulate.js';
 import { buildSql } from './commands/sql.js';
 import { buildState } from './commands/state.js';
 import { didYouMean } from './suggest.js';
@@ -25,6 +26,7 @@ const COMMANDS: readonly BuildCommand[] = [
   buildImport,
   buildSql,
   buildRules,
+  buildSimulate,
 ];
 
 const EXIT_HELP = `
