@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TraceError } from '../base/errors.js';
 import { lockDown, singleSelect, sqlText, type Row, type Store } from '../store/db.js';
-import { createTableSql, RESULT_TABLES } from '../store/schema.js';
+import { createTableSql, RESULT_TABLES, TABLES } from '../store/schema.js';
+import { FIGURE_NAMES } from './figures.js';
 import { KINDS } from './kinds.js';
 import { fillSources, readRuleSources, type Lack, type RuleSources } from './rule-sources.js';
 
@@ -27,6 +28,8 @@ export interface Rule {
   readonly needs: readonly string[];
   /** Platforms (vm.platform) that it is about; empty: any. */
   readonly platforms: readonly string[];
+  /** Tables without whose rows it has nothing to say, and need not run. */
+  readonly rows: readonly string[];
   readonly params: readonly RuleParam[];
   readonly summary: string;
   readonly sql: string;
@@ -38,6 +41,10 @@ export interface Rule {
 interface Known {
   readonly unavailable: readonly Row[];
   readonly sources: RuleSources;
+  /** Platforms of the VMs; null is one that is not known. */
+  readonly platforms: ReadonlySet<string | null>;
+  /** Tables that have no rows, of those that the rules name. */
+  readonly empty: ReadonlySet<string>;
 }
 
 /** Parameters set by the user: `rule.name` → value. */
@@ -73,6 +80,15 @@ function invalid(path: string, message: string, hint: string): TraceError {
   return new TraceError('rule-invalid', `${path}: ${message}`, { input: path, hint });
 }
 
+function headerParams(text: string, path: string): RuleParam[] {
+  return [...text.matchAll(/^--\s*param\s+(.*)$/gm)].map((line) => {
+    const match = /^(\w+)\s*=\s*(-?\d+(?:\.\d+)?)\s*:\s*(.+)$/.exec(line[1]!);
+    if (!match)
+      throw invalid(path, `\`${line[0].trim()}\` is no parameter`, 'it reads `-- param name = 10 : what it means`');
+    return { name: match[1]!, value: Number(match[2]), doc: match[3]!.trim() };
+  });
+}
+
 /** Reads one rule file. Throws TraceError('rule-invalid') where the header lacks something. */
 export function parseRule(text: string, path: string, builtIn: boolean): Rule {
   const name = headerValue(text, 'name');
@@ -82,16 +98,18 @@ export function parseRule(text: string, path: string, builtIn: boolean): Rule {
   if (!severity) throw invalid(path, '`-- severity:` is not error, warning or info', 'add `-- severity: warning`');
   const summary = headerValue(text, 'summary');
   if (!summary) throw invalid(path, 'the header has no `-- summary:`', 'say in one line what the rule means');
-  const params = [...text.matchAll(/^--\s*param\s+(\w+)\s*=\s*(-?[\d.]+)\s*:\s*(.*)$/gm)].map((m) => ({
-    name: m[1]!,
-    value: Number(m[2]),
-    doc: m[3]!.trim(),
-  }));
+  const params = headerParams(text, path);
   const needs = headerList(text, 'needs');
+  const unknown = needs.find((need) => !FIGURE_NAMES.includes(need));
+  if (unknown !== undefined)
+    throw invalid(path, `\`${unknown}\` is nothing that a rule can need`, `one of ${FIGURE_NAMES.join(', ')}`);
   const platforms = headerList(text, 'platforms');
+  const rows = headerList(text, 'rows');
+  const noTable = rows.find((name) => !TABLES.some((table) => table.name === name));
+  if (noTable !== undefined) throw invalid(path, `\`${noTable}\` is no table`, 'docs/schema.md names the tables');
   const sql = text.replace(/^--.*$/gm, '').trim();
   if (sql === '') throw invalid(path, 'no SELECT follows the header', FORM);
-  return { name, severity, needs, platforms, params, summary, sql, path, builtIn };
+  return { name, severity, needs, platforms, rows, params, summary, sql, path, builtIn };
 }
 
 function readFolder(folder: string, builtIn: boolean): Rule[] {
@@ -192,22 +210,33 @@ function missingNeeds(rule: Rule, unavailable: readonly Row[]): Lack[] {
     .map((row) => ({ missing: row['missing'] as string, record: row['record'] as string }));
 }
 
+async function readKnown(store: Store, rules: readonly Rule[]): Promise<Known> {
+  const names = [...new Set(rules.flatMap((rule) => rule.rows))];
+  const tests = names.map((name) => `SELECT '${name}' AS name WHERE NOT EXISTS (SELECT 1 FROM "${name}")`);
+  const empty = tests.length === 0 ? [] : await store.rows(tests.join(' UNION ALL '));
+  const platforms = await store.rows('SELECT DISTINCT platform FROM vm');
+  return {
+    unavailable: await store.rows('SELECT what, missing, record FROM unavailable ORDER BY what'),
+    sources: await readRuleSources(store),
+    platforms: new Set(platforms.map((row) => row['platform'] as string | null)),
+    empty: new Set(empty.map((row) => row['name'] as string)),
+  };
+}
+
 /** A rule about other platforms than those that were seen has nothing to say. */
-async function isAbout(store: Store, rule: Rule): Promise<boolean> {
-  if (rule.platforms.length === 0) return true;
-  const platforms = rule.platforms.map(sqlText).join(', ');
-  const rows = await store.rows(
-    `SELECT count(*)::INTEGER AS n FROM vm WHERE platform IS NULL OR platform IN (${platforms})`,
-  );
-  return rows[0]?.['n'] !== 0;
+function isAbout({ platforms }: Rule, known: Known): boolean {
+  return platforms.length === 0 || known.platforms.has(null) || platforms.some((name) => known.platforms.has(name));
 }
 
 /** Runs a rule, or says in `unavailable` what it lacks. */
 async function judgeBy(store: Store, rule: Rule, params: RuleParams, known: Known): Promise<void> {
-  if (!(await isAbout(store, rule))) return;
+  if (!isAbout(rule, known)) return;
   const { sql, lacks } = fillSources(fillIn(rule, params), known.sources);
   const missing = [...missingNeeds(rule, known.unavailable), ...lacks];
-  if (missing.length === 0) return runRule(store, rule, sql, params);
+  if (missing.length === 0) {
+    if (!rule.rows.some((name) => known.empty.has(name))) await runRule(store, rule, sql, params);
+    return;
+  }
   const words = (key: keyof Lack): string => sqlText(missing.map((lack) => lack[key]).join('; '));
   await store.run(`INSERT INTO unavailable VALUES (${sqlText(rule.name)}, ${words('missing')}, ${words('record')})`);
 }
@@ -225,9 +254,8 @@ export async function runRules(store: Store, rules: readonly Rule[], params: Rul
   }
   const names = rules.map((r) => sqlText(r.name)).join(', ');
   if (names !== '') await store.run(`DELETE FROM unavailable WHERE what IN (${names})`);
-  const unavailable = await store.rows('SELECT what, missing, record FROM unavailable ORDER BY what');
+  const known = await readKnown(store, rules);
   if (rules.some((rule) => !rule.builtIn)) await lockDown(store);
-  const known = { unavailable, sources: await readRuleSources(store) };
   for (const rule of rules) await judgeBy(store, rule, params, known);
   await store.run(`
     CREATE OR REPLACE TEMP TABLE ranked AS SELECT *, row_number() OVER (

@@ -1,6 +1,7 @@
 -- name: attribute-mismatch
 -- severity: error
 -- needs: conversions
+-- rows: gmem_interval
 -- summary: Two places that say whether memory is private disagree.
 -- param after_ns = 1000000000 : how long they must disagree, ns
 -- param pages = 1 : pages that count

@@ -1,6 +1,7 @@
 -- name: conversion-never-completed
 -- severity: error
 -- needs: conversions
+-- rows: conversion
 -- summary: A guest asked for a conversion and never got its answer.
 -- param open_ns = 5000000000 : how long a request must be open at the end of the trace, ns
 WITH ends AS (SELECT max(last_ns) AS trace_end FROM trace),

@@ -1,6 +1,7 @@
 -- name: conversion-ping-pong
 -- severity: info
 -- needs: conversions
+-- rows: conversion
 -- summary: The same memory is converted to and fro many times a second.
 -- param flips = 4 : changes of direction within the window
 -- param window_ns = 1000000000 : the window, ns

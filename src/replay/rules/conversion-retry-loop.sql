@@ -1,6 +1,7 @@
 -- name: conversion-retry-loop
 -- severity: warning
 -- needs: conversions
+-- rows: conversion
 -- summary: The same conversion is tried again and again without progress.
 -- param attempts = 10 : tries without progress
 -- param tdx_attempts = 2 : requests without progress of a TDX guest, which gives up at three

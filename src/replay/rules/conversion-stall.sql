@@ -1,6 +1,7 @@
 -- name: conversion-stall
 -- severity: warning
 -- needs: conversions
+-- rows: conversion
 -- summary: A vCPU stood still for long because a conversion that its guest asked for took long.
 -- param min_ns = 10000000 : shortest stop that counts, ns
 -- param factor = 8 : times the median of its group

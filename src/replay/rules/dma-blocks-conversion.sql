@@ -1,6 +1,7 @@
 -- name: dma-blocks-conversion
 -- severity: warning
 -- needs: attempts, dma
+-- rows: dma_map, conversion_attempt
 -- summary: A DMA mapping of the memory keeps a conversion to private from succeeding.
 -- param tries = 1 : failed attempts that a mapping must have met
 WITH ends AS (SELECT max(last_ns) AS trace_end FROM trace),

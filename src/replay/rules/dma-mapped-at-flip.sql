@@ -1,6 +1,7 @@
 -- name: dma-mapped-at-flip
 -- severity: error
 -- needs: dma, attempts
+-- rows: dma_map, conversion_attempt
 -- summary: Memory became private in place while a device could still reach it by DMA.
 -- param count = 1 : conversions that count
 WITH met AS (

@@ -1,6 +1,7 @@
 -- name: host-access-to-private
 -- severity: error
 -- needs:
+-- rows: host_access
 -- summary: The host touched memory that a guest keeps to itself.
 -- param count = 1 : accesses of one thread that count
 WITH grouped AS (

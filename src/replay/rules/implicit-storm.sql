@@ -1,6 +1,7 @@
 -- name: implicit-storm
 -- severity: info
 -- needs: memory_faults
+-- rows: memory_fault
 -- summary: Memory is converted page by page through faults, at a rate that shows in the guest.
 -- param rate = 1000 : memory faults in a second
 -- param share = 30 : or percent of the VM's exits to userspace in a second
@@ -25,7 +26,7 @@ WITH faults AS (
   SELECT *, sum(is_fault) OVER w AS n, sum(is_exit) OVER w AS exits
   FROM edges WINDOW w AS (PARTITION BY vm_id ORDER BY ts_ns RANGE BETWEEN $window_ns PRECEDING AND CURRENT ROW)
 ), storms AS (
-  SELECT vm_id, min(ts_ns) - $window_ns AS since_ns, max(ts_ns) AS until_ns, max(n) AS peak, max(100.0 * n / greatest(exits, n)) AS peak_share
+  SELECT vm_id, min(ts_ns) - $window_ns AS since_ns, max(ts_ns) AS until_ns, max(n) AS peak, max(100 * n / greatest(exits, n)) AS peak_share
   FROM counted WHERE n >= $rate OR (n >= $min_faults AND n * 100 >= $share * exits) GROUP BY vm_id
 ), inside AS (
   SELECT f.*, s.since_ns, s.until_ns, s.peak, s.peak_share,
@@ -34,7 +35,7 @@ WITH faults AS (
 )
 SELECT 'info' AS severity, 'fail' AS verdict, vm_id, NULL::INTEGER AS gmem_id, mode(vcpu) AS vcpu,
   concat(fmt_count(count(*)), ' pages were converted by faults, at the peak ', fmt_count(any_value(peak)), ' in ', fmt_ns($window_ns), ', ',
-    round(any_value(peak_share)), ' % of the exits to userspace; ', round(100 * avg(CASE WHEN is_next THEN 1 ELSE 0 END)),
+    CAST(any_value(peak_share) AS INTEGER), ' % of the exits to userspace; ', CAST(100 * avg(CASE WHEN is_next THEN 1 ELSE 0 END) AS INTEGER),
     ' % were the neighbour of the page before') AS title,
   min(ts_ns) AS since_ns, max(ts_ns) AS until_ns, count(*) AS count, min(certainty) AS certainty,
   'each page costs an exit: let the guest ask for the range, let the VMM set it beforehand, or convert more than one page a fault' AS hint,

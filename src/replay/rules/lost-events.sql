@@ -1,6 +1,7 @@
 -- name: lost-events
 -- severity: warning
 -- needs:
+-- rows: lost
 -- summary: The recording lost events: what rests on absence cannot be judged there.
 -- param count = 1 : lost events that count
 WITH per_trace AS (

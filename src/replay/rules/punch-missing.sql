@@ -1,6 +1,7 @@
 -- name: punch-missing
 -- severity: warning
 -- needs: conversions, page-cache, discards
+-- rows: gmem_interval
 -- summary: Memory became shared, and its private copy was never freed: both are allocated.
 -- param after_ns = 1000000000 : how long the private copy may stay, ns
 -- param pages = 1 : pages that count

@@ -1,6 +1,7 @@
 -- name: reboot-memory-faults
 -- severity: warning
 -- needs: memory_faults, reboots
+-- rows: reboot, memory_fault
 -- summary: After a reboot the guest runs into memory that the boot before left shared, one exit a page.
 -- param excess = 16 : excess faults of one boot
 -- param error_excess = 100 : excess faults from which it can be an error

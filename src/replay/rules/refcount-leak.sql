@@ -1,6 +1,7 @@
 -- name: refcount-leak
 -- severity: error
 -- needs: attempts
+-- rows: page_ref
 -- summary: A reference on guest memory outlives its user or keeps a conversion from succeeding, and is never dropped.
 -- param after_holder_ns = 2000000000 : how long after the end of its holder a reference must still be there, ns
 -- param tries = 3 : failed attempts on one page that show a reference where the trace has no page_ref events

@@ -1,6 +1,7 @@
 -- name: reset-before-bind
 -- severity: warning
 -- needs: reboots, bindings
+-- rows: reboot, binding
 -- summary: At a reboot memory was reset to private before its guest_memfd was bound elsewhere, and stayed shared there.
 -- param pages = 1 : pages that count
 WITH boots AS (

@@ -1,6 +1,7 @@
 -- name: small-conversions
 -- severity: info
 -- needs: conversions
+-- rows: conversion
 -- summary: A vCPU converts neighbouring pages one after the other: one request would do.
 -- param requests = 8 : requests in a row
 -- param pages = 16 : most pages of one request

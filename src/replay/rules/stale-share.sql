@@ -1,6 +1,8 @@
 -- name: stale-share
 -- severity: warning
 -- needs: reboots, pkvm-conversions
+-- rows: reboot
+-- platforms: pkvm
 -- summary: Pages that a guest shared before its reset stay shared with the host, and the next boot never takes them back.
 -- param pages = 1 : pages that count
 -- param after_ns = 5000000000 : how long a boot must have been seen where it had not ended, ns

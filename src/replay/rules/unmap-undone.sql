@@ -1,6 +1,7 @@
 -- name: unmap-undone
 -- severity: info
 -- needs: attempts, host-faults
+-- rows: conversion_attempt
 -- summary: The host unmapped memory to convert it and faulted it in again before it was converted.
 -- param pages = 1 : pages faulted in again that count
 -- param failed = 3 : tries that failed after that, from which it is a warning

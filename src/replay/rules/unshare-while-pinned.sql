@@ -1,6 +1,8 @@
 -- name: unshare-while-pinned
 -- severity: warning
 -- needs: pkvm-conversions
+-- rows: page_ref, conversion
+-- platforms: pkvm
 -- summary: A guest took a page back that the host still holds a reference on; the hypervisor does not know of those.
 -- param count = 1 : pages that count
 WITH taken_back AS (
