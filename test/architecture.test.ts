@@ -139,6 +139,18 @@ describe('the house', () => {
   });
 });
 
+describe('docs/architecture.md', () => {
+  const text = readFileSync(fileURLToPath(new URL('../docs/architecture.md', import.meta.url)), 'utf8');
+  const known = new Set([...filesOf('.ts'), ...filesOf('.sql')].flatMap((path) => [path, path.split('/').at(-1)!]));
+  const named = [...text.matchAll(/`(?:src\/)?([\w/-]+\.(?:ts|sql))`/g)].map(([, path]) => path!);
+
+  it('names files that there are', () => {
+    expect(named.length).toBeGreaterThan(30);
+    const isThere = (path: string): boolean => known.has(path) || [...known].some((file) => file.endsWith(`/${path}`));
+    expect(named.filter((path) => !isThere(path))).toEqual([]);
+  });
+});
+
 describe('each file', () => {
   it(`has at most ${MAX_LINES} lines`, () => {
     const long = sources.filter((source) => source.text.split('\n').length - 1 > MAX_LINES);
