@@ -1,0 +1,89 @@
+/** Simulated runs as recordings that an answer can be held against. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { captureOf, completeOptions, simulate, textLines, truthOf, writeTraceDat } from '../../src/simulate/index.js';
+import type { Mechanism, Platform, SimulatedRun, SimulateOptions } from '../../src/simulate/index.js';
+import { MECHANISMS_OF } from '../../src/simulate/options.js';
+import { makeRandom } from '../../src/simulate/random.js';
+import { answerTo } from '../support/answer.js';
+import type { Carried, Recording, Truth } from '../support/capture.js';
+import { holdAgainstTruth } from '../support/truth.js';
+import type { Verdict } from '../support/truth.js';
+
+/** Every platform with every mechanism that it can have. */
+export const COMBINATIONS: readonly (readonly [Platform, Mechanism])[] = Object.entries(MECHANISMS_OF).flatMap(
+  ([platform, mechanisms]) => mechanisms.map((mechanism) => [platform as Platform, mechanism] as const),
+);
+
+/** Options that a seed decides: how many VMs, what goes wrong, what is recorded besides. */
+export function optionsOf(platform: Platform, mechanism: Mechanism, seed: number): SimulateOptions {
+  const random = makeRandom(seed, 'options');
+  const isInPlace = mechanism !== 'vm-attributes';
+  return completeOptions({
+    platform,
+    mechanism,
+    seed,
+    vms: random.pick([1, 1, 2, 3]),
+    vcpus: random.int(1, 3),
+    conversions: random.int(10, 40),
+    memory: random.pick([64, 256, 1024, 6144]) * 2 ** 20,
+    stalls: random.chance(0.3) ? 1 : 0,
+    retries: random.chance(0.4) ? random.int(1, 3) : 0,
+    refusals: mechanism !== 'vcpu-run' && random.chance(0.4) ? random.int(1, 3) : 0,
+    leaks: isInPlace && random.chance(0.15) ? 1 : 0,
+    reboots: random.chance(0.3) ? random.int(1, 2) : 0,
+    reset: random.chance(0.5),
+    implicit: random.pick([0, 0.2, 0.5]),
+    noise: random.int(0, 5),
+  });
+}
+
+/** What the run's text or trace.dat should be read as. */
+export interface Simulated {
+  readonly run: SimulatedRun;
+  readonly recording: Recording;
+}
+
+/** Writes the run's text or trace.dat to a folder of its own, and has `use` look at it. */
+export async function withRecording<T>(
+  options: SimulateOptions,
+  format: 'text' | 'dat',
+  use: (simulated: Simulated) => Promise<T>,
+): Promise<T> {
+  const run = simulate(options);
+  const folder = mkdtempSync(join(tmpdir(), 'gmemtrace-simulate-'));
+  try {
+    const path = join(folder, format === 'text' ? 'trace.txt' : 'trace.dat');
+    writeFileSync(path, format === 'text' ? [...textLines(run)].join('') : writeTraceDat(run));
+    return await use({ run, recording: recordingOf(run, path) });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+interface CaptureFile {
+  readonly time_tolerance_ns: number;
+  readonly recordings: readonly { readonly carries: readonly Carried[] }[];
+}
+
+function recordingOf(run: SimulatedRun, path: string): Recording {
+  // through JSON, as a reader of the files would get them
+  const capture = JSON.parse(JSON.stringify(captureOf(run))) as CaptureFile;
+  return {
+    name: 'simulated',
+    files: [path],
+    carries: new Set(capture.recordings[0]!.carries),
+    notFindings: [],
+    allowedFindings: [],
+    toleranceNs: capture.time_tolerance_ns,
+    truth: JSON.parse(JSON.stringify(truthOf(run))) as Truth,
+  };
+}
+
+/** The replay's answer to the run, held against what really happened. */
+export function judgeRun(options: SimulateOptions, format: 'text' | 'dat'): Promise<Verdict> {
+  return withRecording(options, format, async ({ recording }) =>
+    holdAgainstTruth(recording, await answerTo(recording.files)),
+  );
+}
