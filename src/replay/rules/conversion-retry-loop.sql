@@ -4,6 +4,7 @@
 -- rows: conversion
 -- summary: The same conversion is tried again and again without progress.
 -- param attempts = 10 : tries without progress
+-- param enomem_attempts = 2 : tries that failed for lack of memory (ENOMEM)
 -- param tdx_attempts = 2 : requests without progress of a TDX guest, which gives up at three
 -- param faults = 3 : faults on one page that was converted already
 WITH failing AS (
@@ -14,7 +15,7 @@ WITH failing AS (
   SELECT c.vm_id, c.gmem_id, c.vcpu, c.direction, c.gpa, c.size, f.tries, f.since_ns, f.until_ns, f.errno, c.certainty,
     'attempts' AS what, [struct_pack(trace_id := evidence_trace, cpu := evidence_cpu, seq := evidence_seq, ts_ns := evidence_ns)] AS evidence
   FROM failing f JOIN conversion c USING (conversion_id)
-  WHERE f.tries >= $attempts
+  WHERE f.tries >= CASE WHEN f.errno = 12 THEN $enomem_attempts ELSE $attempts END AND c.certainty IN ('observed', 'inferred')
 ), asked AS (
   SELECT *, outcome IN ('done', 'noop') AS progress,
     count(*) FILTER (outcome IN ('done', 'noop')) OVER (PARTITION BY vm_id, direction, gpa ORDER BY request_ns, conversion_id) AS island
@@ -33,15 +34,20 @@ WITH failing AS (
   SELECT vm_id, gmem_id, vcpu, direction, gpa, size, chunks AS tries, request_ns AS since_ns,
     coalesce(resume_ns, exit_ns) AS until_ns, NULL AS errno, certainty, 'exits' AS what,
     [struct_pack(trace_id := evidence_trace, cpu := evidence_cpu, seq := evidence_seq, ts_ns := evidence_ns)] AS evidence
-  FROM conversion WHERE mechanism = 'vcpu-run' AND chunks >= $attempts
+  FROM conversion WHERE mechanism = 'vcpu-run' AND chunks >= $attempts AND certainty IN ('observed', 'inferred')
+), raced AS (
+  -- Two vCPUs that fault on one page get two answers, of which one has nothing to do: those count once a conversion.
+  SELECT f.*, c.gmem_id, c.direction, (SELECT count(*) FROM conversion d WHERE d.vm_id = f.vm_id AND d.outcome = 'done' AND d.gpa <= f.gpa
+    AND d.gpa + d.size > f.gpa AND coalesce(d.commit_ns, d.resume_ns) <= f.ts_ns) AS island
+  FROM memory_fault f JOIN conversion c USING (conversion_id)
+  WHERE c.outcome = 'noop' AND f.gpa IS NOT NULL AND f.certainty IN ('observed', 'inferred')
 ), by_faults AS (
-  SELECT f.vm_id, any_value(c.gmem_id) AS gmem_id, f.vcpu, any_value(c.direction) AS direction, f.gpa, 4096 AS size,
+  SELECT f.vm_id, any_value(f.gmem_id) AS gmem_id, f.vcpu, any_value(f.direction) AS direction, f.gpa, 4096 AS size,
     count(*) AS tries, min(f.ts_ns) AS since_ns, max(f.ts_ns) AS until_ns, NULL AS errno, min(f.certainty) AS certainty,
     'faults on memory that was converted already' AS what,
     list(struct_pack(trace_id := f.evidence_trace, cpu := f.evidence_cpu, seq := f.evidence_seq, ts_ns := f.ts_ns) ORDER BY f.ts_ns)[1:10] AS evidence
-  FROM memory_fault f JOIN conversion c USING (conversion_id)
-  WHERE c.outcome = 'noop' AND f.gpa IS NOT NULL
-  GROUP BY f.vm_id, f.vcpu, f.gpa, f.wanted HAVING count(*) >= $faults
+  FROM raced f
+  GROUP BY f.vm_id, f.vcpu, f.gpa, f.wanted, f.island HAVING count(*) >= $faults
 ), loops AS (
   SELECT * FROM by_attempts UNION ALL BY NAME SELECT * FROM by_requests
   UNION ALL BY NAME SELECT * FROM by_exits UNION ALL BY NAME SELECT * FROM by_faults
@@ -51,10 +57,11 @@ SELECT 'warning' AS severity,
     AND coalesce(to_ns, 9223372036854775807) >= l.since_ns) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, gmem_id, vcpu,
   concat(direction, ' ', fmt_range(gpa, size), ': ', tries, ' ', what, ' without progress in ', fmt_ns(until_ns - since_ns),
-    CASE WHEN errno = 11 THEN ' (EAGAIN)' WHEN errno > 0 THEN concat(' (errno ', errno, ')') ELSE '' END) AS title,
+    CASE WHEN errno = 11 THEN ' (EAGAIN)' WHEN errno = 12 THEN ' (ENOMEM)' WHEN errno > 0 THEN concat(' (errno ', errno, ')') ELSE '' END) AS title,
   since_ns, until_ns, tries AS count, certainty,
   CASE WHEN what = 'requests' THEN 'the VMM refuses and the guest asks again: look at why the VMM says no'
     WHEN what LIKE 'faults%' THEN 'the memory is in the wanted state and the guest faults all the same: a slot without guest_memfd, a closed descriptor, or the wrong range'
+    WHEN errno = 12 THEN 'the memory cgroup of the VMM is at its limit: attributes are accounted to it'
     ELSE 'somebody holds a reference on the page and never drops it: see references' END AS hint,
   evidence
 FROM loops l

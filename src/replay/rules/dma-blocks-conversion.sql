@@ -12,7 +12,8 @@ met AS (
   JOIN dma_map d ON d.gmem_id = c.gmem_id AND d.mapped_ns < a.start_ns AND coalesce(d.unmapped_ns, a.start_ns + 1) > a.start_ns
     AND d."offset" < coalesce(a.error_offset + 4096, c."offset" + c.size)
     AND d."offset" + d.size > coalesce(a.error_offset, c."offset")
-  WHERE a.errno = 11 AND c.direction = 'to_private'
+  WHERE a.errno = 11 AND c.direction = 'to_private' AND c.certainty IN ('observed', 'inferred')
+    AND d.certainty IN ('observed', 'inferred')
 ), per_conversion AS (
   SELECT conversion_id, vm_id, any_value(gmem_id) AS gmem_id, any_value(vcpu) AS vcpu, any_value(gpa) AS gpa,
     any_value(outcome) AS outcome, min("offset") AS where_at, min(iova) AS iova, any_value(tid) AS tid, count(DISTINCT start_ns) AS tries,

@@ -11,7 +11,11 @@ WITH excess AS (
     arg_min(struct_pack(trace_id := f.evidence_trace, cpu := f.evidence_cpu, seq := f.evidence_seq, ts_ns := f.ts_ns), f.ts_ns) AS evidence,
     min(f.certainty) AS certainty
   FROM memory_fault f
-  WHERE f.epoch > 0 AND f.cause = 'stale-after-reboot'
+  WHERE f.epoch > 0 AND f.cause = 'stale-after-reboot' AND f.certainty IN ('observed', 'inferred')
+    -- A page that cost a fault at its first touch in the first boot, too, costs nothing in excess.
+    AND NOT EXISTS (SELECT 1 FROM memory_fault b WHERE b.vm_id = f.vm_id AND b.epoch = 0 AND b.gpa = f.gpa AND b.wanted = f.wanted
+      AND NOT EXISTS (SELECT 1 FROM conversion c WHERE c.vm_id = b.vm_id AND c.origin <> 'vmm' AND c.gpa <= b.gpa
+        AND c.gpa + c.size > b.gpa AND coalesce(c.request_ns, c.exit_ns) < coalesce(b.fault_ns, b.ts_ns)))
   GROUP BY f.vm_id, f.epoch, f.gpa
 ), page_cost AS (
   SELECT c.vm_id, median((a.end_ns - a.start_ns) / greatest(c.size / 4096, 1)) AS ns

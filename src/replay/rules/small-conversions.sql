@@ -13,6 +13,8 @@ WITH asked AS (
   -- One page a request is all that these can do: GHCB MSR protocol, pKVM calls.
   WHERE outcome = 'done' AND origin <> 'vmm' AND request NOT IN ('snp-psc-msr', 'pkvm-hvc') AND gpa IS NOT NULL
     AND size BETWEEN 1 AND $pages * 4096 AND request_ns IS NOT NULL AND certainty IN ('observed', 'inferred')
+    -- Those after a reboot have a rule of their own.
+    AND conversion_id NOT IN (SELECT conversion_id FROM memory_fault WHERE cause = 'stale-after-reboot' AND conversion_id IS NOT NULL)
   WINDOW w AS (PARTITION BY vm_id, tid, direction, origin ORDER BY request_ns, conversion_id)
 ), stepped AS (
   SELECT *, CASE WHEN request_ns - last_resume > $gap_ns OR last_resume IS NULL THEN 0

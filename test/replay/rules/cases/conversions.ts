@@ -18,6 +18,14 @@ const tried = conversion(100, {
 });
 const failedTries = (n: number) =>
   times(n, (k) => attempt(tried, k + 1, 100 + k, 100.5 + k, { errno: 11, error_offset: 0 }));
+const dropped = conversion(100, { outcome: 'unknown', attempts: 0, certainty: 'inferred', commit_ms: null });
+/** Faults of one vCPU whose conversion had nothing to do, `others` conversions by another vCPU before each. */
+function racing(n: number, others: number): Readonly<Record<string, readonly Fields[]>> {
+  const noops = times(n, (k) => conversion(100 + k, { direction: 'to_private', outcome: 'noop', origin: 'implicit' }));
+  const faster = times(n * others, (k) => conversion(99.5 + k, { vcpu: 1, tid: 102, direction: 'to_private' }));
+  const faults = noops.map((row, k) => memoryFault(100 + k, { conversion_id: row['conversion_id']! }));
+  return { conversion: [...noops, ...faster], memory_fault: faults };
+}
 const pending: Fields = { outcome: 'pending', commit_ms: null, resume_ms: null, stop_ns: null, attempts: 0 };
 const stormy = (n: number, stepMs: number) => times(n, (k) => memoryFault(1000 + k * stepMs, { gpa: k * PAGE }));
 
@@ -86,6 +94,33 @@ export const CONVERSION_CASES: readonly RuleCase[] = [
         },
       },
     },
+    withLosses: 'inconclusive',
+  },
+  {
+    rule: 'conversion-never-completed',
+    what: 'a request without an ioctl, and a fault on the memory afterwards',
+    hit: { tables: { conversion: [dropped], memory_fault: [memoryFault(1500, { wanted: 'shared' })] } },
+    severity: 'error',
+    title: /^to_shared gpa 0x0\+4K: the vCPU ran on without it, and the guest faulted on the memory 1\.40 s later$/,
+    miss: {
+      'where no fault shows it': { tables: { conversion: [dropped] } },
+      'where the guest wants it as it is': { tables: { conversion: [dropped], memory_fault: [memoryFault(1500)] } },
+      'where it was converted back in between': {
+        tables: {
+          conversion: [dropped, conversion(1000, { direction: 'to_private' })],
+          memory_fault: [memoryFault(1500, { wanted: 'shared' })],
+        },
+      },
+    },
+    withLosses: 'inconclusive',
+  },
+  {
+    rule: 'conversion-retry-loop',
+    what: 'three faults of a vCPU on memory that is as it wants it',
+    hit: { tables: racing(3, 0) },
+    severity: 'warning',
+    title: /^to_private gpa 0x0\+4K: 3 faults on memory that was converted already without progress in 2\.0 ms$/,
+    miss: { twice: { tables: racing(2, 0) }, 'where another vCPU was faster each time': { tables: racing(3, 1) } },
     withLosses: 'inconclusive',
   },
   {

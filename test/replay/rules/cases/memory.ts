@@ -14,7 +14,7 @@ import type { RuleCase } from './model.js';
 
 const GMEM: Fields = { gmem_id: 1, vm_id: 1, inode: 850, size: 1024 * PAGE, how: 'test', certainty: 'observed' };
 const inPlace: Fields = { direction: 'to_private', mechanism: 'gmem-attributes' };
-const recorded = (name: string): Facts['events'] => [{ system: 'filemap', name, rows: [] }];
+const recorded = (name: string): NonNullable<Facts['events']> => [{ system: 'filemap', name, rows: [] }];
 
 const stale = (n: number, fields: Fields = {}) =>
   times(n, (k) =>
