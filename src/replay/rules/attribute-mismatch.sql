@@ -9,6 +9,15 @@ WITH ends AS (SELECT max(last_ns) AS trace_end FROM trace),
 intervals AS (
   SELECT i.*, coalesce(i.to_ns, e.trace_end) AS end_ns FROM gmem_interval i CROSS JOIN ends e
   WHERE i.certainty IN ('observed', 'inferred') AND i.conversion = 'idle'
+), places AS (
+  -- A binding shows as one distance between gpa and offset. Only where two of them overlap need intervals be compared.
+  SELECT vm_id, gmem_id, gpa - "offset" AS distance, min("offset") AS first, max("offset" + size) AS past FROM intervals
+  WHERE gmem_id IS NOT NULL AND "offset" IS NOT NULL GROUP BY ALL
+), twice AS (
+  SELECT a.vm_id, a.gmem_id, a.distance AS a_distance, b.distance AS b_distance,
+    greatest(a.first, b.first) AS first, least(a.past, b.past) AS past
+  FROM places a JOIN places b ON a.vm_id = b.vm_id AND a.gmem_id = b.gmem_id AND a.distance <> b.distance
+    AND a.first < b.past AND b.first < a.past
 ), disagreements AS (
   SELECT vm_id, gmem_id, 'stores' AS what, gpa, "offset", size, from_ns AS since_ns, end_ns AS until_ns, certainty,
     NULL::BIGINT AS other_gpa
@@ -19,9 +28,12 @@ intervals AS (
     least(a."offset" + a.size, b."offset" + b.size) - greatest(a."offset", b."offset") AS size,
     greatest(a.from_ns, b.from_ns) AS since_ns, least(a.end_ns, b.end_ns) AS until_ns, least(a.certainty, b.certainty) AS certainty,
     b.gpa AS other_gpa
-  FROM intervals a JOIN intervals b ON a.vm_id = b.vm_id AND a.gmem_id = b.gmem_id
+  FROM twice t
+  JOIN intervals a ON a.vm_id = t.vm_id AND a.gmem_id = t.gmem_id AND a.gpa - a."offset" = t.a_distance
+    AND a."offset" < t.past AND a."offset" + a.size > t.first
+  JOIN intervals b ON b.vm_id = t.vm_id AND b.gmem_id = t.gmem_id AND b.gpa - b."offset" = t.b_distance
     AND a."offset" < b."offset" + b.size AND b."offset" < a."offset" + a.size
-    AND a.gpa - a."offset" <> b.gpa - b."offset" AND a.from_ns < b.end_ns AND b.from_ns < a.end_ns
+    AND a.from_ns < b.end_ns AND b.from_ns < a.end_ns
   WHERE a.attribute = 'private' AND b.attribute = 'shared'
 ), lasting AS (
   SELECT * FROM disagreements WHERE until_ns - since_ns >= $after_ns
