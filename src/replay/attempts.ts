@@ -61,7 +61,7 @@ export function openIoctlAttempt(replay: Replay, thread: Thread, ev: MemoryEvent
 }
 
 function inodeOfDescriptor(replay: Replay, thread: Thread, ev: MemoryEvent): number {
-  const process = replay.identity.processOf(thread.tid);
+  const process = replay.identity.processOf(thread.tid, ev.ts);
   const bound = replay.bindings.findLast(
     (b) => b.fd === ev.fd && b.vm?.identity.process === process && !Number.isNaN(b.inode),
   );
@@ -95,10 +95,21 @@ export function noteGmemAttributes(replay: Replay, thread: Thread, ev: MemoryEve
   attempt.size = ev.size;
   attempt.direction = directionOf(ev.value);
   attempt.proven = true;
+  nameBindings(replay, thread, attempt);
   const bound = replay.bindings.findLast((b) => b.inode === ev.inode && b.vm !== null);
   attempt.vm = bound?.vm ?? attempt.vm;
   attempt.gpa = gpaOfRange(replay, attempt);
   if (attempt.endsBy === 'event') finish(replay, thread, NaN, NaN);
+}
+
+/** The ioctl's descriptor and the probe's inode are one file: slots that were bound by that descriptor lie in it. */
+function nameBindings(replay: Replay, thread: Thread, { fd, inode }: Attempt): void {
+  if (Number.isNaN(fd) || Number.isNaN(inode)) return;
+  const process = replay.identity.processOf(thread.tid);
+  for (const bound of replay.bindings) {
+    const isSame = bound.fd === fd && Number.isNaN(bound.inode) && Number.isNaN(bound.toTs);
+    if (isSame && bound.vm?.identity.process === process) bound.inode = inode;
+  }
 }
 
 /** Where one binding covers the whole range of offsets: its gpa. */

@@ -52,7 +52,7 @@ function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void 
   }
   if (way === 'snp-psc' && thread.batch === 0) thread.batch = ++replay.batches;
   const asked = thread.asked;
-  const rangeKnown = asked !== null && !Number.isNaN(asked.size);
+  const rangeKnown = asked !== null && !Number.isNaN(asked.gpa) && !Number.isNaN(asked.size);
   openRequest(replay, thread, {
     tid: thread.tid,
     vcpu: thread.vcpu,

@@ -3,7 +3,7 @@
  * retrospect. Nothing else in the replay decides identity.
  */
 import type { FdRecord, Facts, ThreadFacts } from './facts.js';
-import { settleProcesses, type TaskFacts } from './processes.js';
+import { settleProcesses, type ProcessOf, type TaskFacts } from './processes.js';
 
 export type Certainty = 'observed' | 'inferred' | 'assumed' | 'unknown';
 
@@ -33,8 +33,8 @@ interface Assignment {
 
 export interface Identity {
   readonly vms: readonly VmIdentity[];
-  /** Process key of a thread. */
-  processOf(tid: number): number;
+  /** Process key of a thread at `ts`. */
+  processOf(tid: number, ts: number): number;
   /** The VM whose vCPU this thread runs at `ts`, else the only VM of its process, else null. */
   vmOfThread(tid: number, ts: number): VmIdentity | null;
   /** vcpu_id that the thread runs, NaN where not known. */
@@ -92,12 +92,12 @@ function fdKey(process: number, fd: number): string {
   return `${process}:${fd}`;
 }
 
-function buildDescriptors(draft: Draft, facts: Facts, processOf: (tid: number) => number, pidOf: PidOf): void {
+function buildDescriptors(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf: PidOf): void {
   for (const record of facts.fds) {
-    const process = processOf(record.tid);
+    const process = processOf(record.tid, record.ts);
     let vm: VmIdentity | null;
     if (record.what === 'vm') {
-      vm = newVm(draft, process, pidOf(record.tid), record.ts, 'KVM_CREATE_VM', 'observed');
+      vm = newVm(draft, process, pidOf(record.tid, record.ts), record.ts, 'KVM_CREATE_VM', 'observed');
       Object.assign(vm, { fd: record.fd, type: record.arg });
     } else {
       const parent = latest(draft.fds.get(fdKey(process, record.onFd)), record.ts);
@@ -109,7 +109,7 @@ function buildDescriptors(draft: Draft, facts: Facts, processOf: (tid: number) =
   }
 }
 
-type PidOf = (tid: number) => number | null;
+type PidOf = (tid: number, ts: number) => number | null;
 
 function assign(
   draft: Draft,
@@ -124,10 +124,10 @@ function assign(
   if (!Number.isNaN(vcpu) && !vm.vcpus.has(vcpu)) vm.vcpus.set(vcpu, { tid: thread.tid, how, certainty: c });
 }
 
-function assignByDescriptors(draft: Draft, facts: Facts, processOf: (tid: number) => number): void {
+function assignByDescriptors(draft: Draft, facts: Facts, processOf: ProcessOf): void {
   for (const thread of facts.threads.values()) {
     for (const run of thread.runs) {
-      const found = latest(draft.fds.get(fdKey(processOf(thread.tid), run.fd)), run.ts);
+      const found = latest(draft.fds.get(fdKey(processOf(thread.tid, run.ts), run.fd)), run.ts);
       if (found?.record.what === 'vcpu')
         assign(draft, thread, run.ts, found.vm, found.record.arg, 'KVM_RUN on its descriptor', 'observed');
     }
@@ -155,39 +155,46 @@ function setKey(draft: Draft, key: number, ts: number, vm: VmIdentity): void {
 }
 
 /** struct kvm pointers → VMs: by the descriptor of the ioctl they were seen in, or the thread that runs the VM. */
-function settleKeys(draft: Draft, facts: Facts, processOf: (tid: number) => number, pidOf: PidOf): void {
+function settleKeys(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf: PidOf): void {
   const open: { key: number; tid: number; ts: number }[] = [];
   for (const sighting of facts.keys) {
     const byFd = Number.isNaN(sighting.fd)
       ? null
-      : latest(draft.fds.get(fdKey(processOf(sighting.tid), sighting.fd)), sighting.ts);
+      : latest(draft.fds.get(fdKey(processOf(sighting.tid, sighting.ts), sighting.fd)), sighting.ts);
     const vm = byFd?.vm ?? latest(draft.threads.get(sighting.tid), sighting.ts)?.vm;
     if (vm) setKey(draft, sighting.key, sighting.ts, vm);
     else open.push(sighting);
   }
   for (const sighting of open) {
     if (draft.keys.has(sighting.key)) continue;
-    const process = processOf(sighting.tid);
+    const process = processOf(sighting.tid, sighting.ts);
     const free = draft.vms.filter((vm) => vm.process === process && Number.isNaN(vm.key));
     const named = draft.vms.filter((vm) => vm.process === process);
     if (free.length === 1 && named.length === 1) setKey(draft, sighting.key, sighting.ts, free[0]!);
     else {
-      const vm = newVm(draft, process, pidOf(sighting.tid), sighting.ts, 'struct kvm in a probe', 'observed');
+      const vm = newVm(
+        draft,
+        process,
+        pidOf(sighting.tid, sighting.ts),
+        sighting.ts,
+        'struct kvm in a probe',
+        'observed',
+      );
       setKey(draft, sighting.key, sighting.ts, vm);
     }
   }
 }
 
 /** pKVM: a handle is reserved with each VM, and used again; create_hyp_vm names struct kvm and handle together. */
-function settleHandles(draft: Draft, facts: Facts, processOf: (tid: number) => number, pidOf: PidOf): void {
+function settleHandles(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf: PidOf): void {
   for (const record of facts.handles) {
-    const process = processOf(record.tid);
+    const process = processOf(record.tid, record.ts);
     let vm =
       latest(draft.threads.get(record.tid), record.ts)?.vm ??
       draft.vms.find(
         (v) => v.process === process && Number.isNaN(v.handle) && v.fromTs <= record.ts && !(v.endTs < record.ts),
       );
-    vm ??= newVm(draft, process, pidOf(record.tid), record.ts, 'pkvm_create_hyp_vm', 'observed');
+    vm ??= newVm(draft, process, pidOf(record.tid, record.ts), record.ts, 'pkvm_create_hyp_vm', 'observed');
     vm.handle = record.handle;
     vm.isProtected = Number.isNaN(record.isProtected) ? null : record.isProtected === 1;
     vm.endTs = record.endTs;
@@ -209,18 +216,25 @@ function assignByKeys(draft: Draft, facts: Facts): void {
  * Threads that run a guest but were tied to no VM: by their process. Two threads of a process with one vcpu_id are two
  * VMs; which threads then belong together nobody says, and thread numbers are taken in order (assumed).
  */
-function assignByProcess(draft: Draft, facts: Facts, processOf: (tid: number) => number, pidOf: PidOf): void {
+function assignByProcess(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf: PidOf): void {
   const left = [...facts.threads.values()]
     .filter((t) => t.runsGuest && !draft.threads.has(t.tid))
     .sort((a, b) => a.tid - b.tid);
   const before = new Set(draft.vms);
   for (const thread of left) {
-    const process = processOf(thread.tid);
+    const process = processOf(thread.tid, thread.firstTs);
     const vcpu = mainVcpu(thread);
     const mine = draft.vms.filter((vm) => vm.process === process && !(vm.endTs < thread.firstTs));
     const room = mine.filter((vm) => Number.isNaN(vcpu) || !vm.vcpus.has(vcpu));
     if (room.length === 0) {
-      const vm = newVm(draft, process, pidOf(thread.tid), thread.firstTs, 'threads that run a guest', 'inferred');
+      const vm = newVm(
+        draft,
+        process,
+        pidOf(thread.tid, thread.firstTs),
+        thread.firstTs,
+        'threads that run a guest',
+        'inferred',
+      );
       assign(draft, thread, thread.firstTs, vm, vcpu, 'tracepoints of its thread', 'inferred');
     } else if (room.length === 1 || room.every((vm) => !before.has(vm))) {
       const certainty = mine.length === 1 ? 'inferred' : 'assumed';
@@ -239,9 +253,15 @@ function isReal(vm: VmIdentity, draft: Draft): boolean {
 /** Settles who is who. `tasks` maps thread to process and name as far as the trace tells. */
 export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
   const processOf = settleProcesses(facts, tasks);
-  const pidOf: PidOf = (tid) =>
-    tasks.tgidOf(tid) ?? (Number.isNaN(facts.threads.get(tid)?.pid ?? NaN) ? null : facts.threads.get(tid)!.pid);
-  const processPid: PidOf = (tid) => pidOf(tid) ?? (facts.threads.has(processOf(tid)) ? processOf(tid) : null);
+  const pidOf: PidOf = (tid, ts) => {
+    const told = tasks.tgidAt(tid, ts) ?? tasks.tgidOf(tid);
+    const probed = facts.threads.get(tid)?.pid ?? NaN;
+    return told ?? (Number.isNaN(probed) ? null : probed);
+  };
+  const processPid: PidOf = (tid, ts) => {
+    const process = processOf(tid, ts);
+    return pidOf(tid, ts) ?? (facts.threads.has(process) ? process : null);
+  };
   const draft: Draft = { vms: [], fds: new Map(), keys: new Map(), threads: new Map() };
   buildDescriptors(draft, facts, processOf, processPid);
   assignByDescriptors(draft, facts, processOf);
@@ -274,7 +294,7 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
     vmOfThread(tid, ts) {
       const mine = draft.threads.get(tid);
       if (mine) return (latest(mine, ts) ?? mine[0]!).vm;
-      const process = processOf(tid);
+      const process = processOf(tid, ts);
       const alive = vms.filter((vm) => vm.process === process && !(vm.endTs < ts));
       return alive.length === 1 ? alive[0]! : null;
     },
@@ -288,7 +308,7 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
     },
     vmOfHandle: handleOf,
     fdOf(tid, fd, ts) {
-      const found = latest(draft.fds.get(fdKey(processOf(tid), fd)), ts);
+      const found = latest(draft.fds.get(fdKey(processOf(tid, ts), fd)), ts);
       return found && real.has(found.vm) ? found : null;
     },
     endOfThread: (tid) => facts.threads.get(tid)?.endTs ?? NaN,

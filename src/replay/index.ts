@@ -101,7 +101,7 @@ export async function prepareReplay(store: Store, { signal }: ReplayOptions = {}
   const wanted = `kind IN (${COLLECTED_KINDS.join(', ')}) OR vm_key IS NOT NULL OR (kind = ${KIND.switch_out} AND value = 3)`;
   await forEachMemoryEvent(store, baseNs, (event) => collector.collect(event), { where: wanted, signal });
   const { facts } = collector;
-  const tasks = await readTasks(store);
+  const tasks = await readTasks(store, baseNs);
   const identity = settleIdentity(facts, tasks);
   const sources = settleSources(statements, new Set(counts.map((c) => c.kind)), await readIsArm(store));
   return { statements, baseNs, tasks, facts, identity, sources, lost: await readLost(store, baseNs) };

@@ -27,6 +27,7 @@ import { followRun } from './run-phase.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { noteUserExit } from './exits.js';
 import { KVM_RUN } from './facts.js';
+import { makeIntervalMap } from './intervals.js';
 import { KIND } from './kinds.js';
 import { closePunch, notePunchedPage, openPunch } from './punches.js';
 import {
@@ -374,6 +375,7 @@ function noteMapGpa(thread: Thread, ev: MemoryEvent): void {
  */
 export function taint(replay: Replay, cpu: number | null, atNs: number): void {
   dropWishes(replay, 'unknown');
+  for (const vm of replay.vms) vm.sure = makeIntervalMap();
   for (const thread of replay.threads.values()) {
     const stayed = replay.sources.switches && thread.onCpu && cpu !== null && thread.lastCpu !== cpu;
     if (stayed) continue;

@@ -9,7 +9,7 @@ import { stateAt } from './intervals.js';
 import { KIND } from './kinds.js';
 import type { Wish } from './pkvm-state.js';
 import { isPlainVm, isProtectedVm, vmOfHypEvent } from './pkvm-identity.js';
-import type { Conversion, Direction, Outcome, Replay, Thread } from './state.js';
+import { addConversion, type Conversion, type Direction, type Outcome, type Replay, type Thread } from './state.js';
 
 /** enum hyp_enter_exit_reason (arch/arm64/include/asm/kvm_hypevents.h). */
 const GUEST_EXIT = 5;
@@ -70,8 +70,7 @@ export function addCallRow(replay: Replay, call: CallRow): Conversion {
     evidence,
     certainty,
   };
-  replay.conversions.push(row);
-  return row;
+  return addConversion(replay, row);
 }
 
 function resume(row: Conversion, ts: number): void {

@@ -186,7 +186,7 @@ export function noteSignal(replay: Replay, thread: Thread, ev: MemoryEvent): voi
   const last = signals[signals.length - 1];
   // The probe on the fault tells the address, the tracepoint of the signal follows.
   if (Number.isNaN(ev.address) && last?.tid === thread.tid && ev.ts - last.ts < ONE_CALL_NS) return;
-  const process = replay.identity.processOf(thread.tid);
+  const process = replay.identity.processOf(thread.tid, ev.ts);
   const slot = slots.findLast(
     (s) =>
       s.vm.identity.process === process &&

@@ -16,6 +16,8 @@ const SIGNATURES: readonly Signature[] = [
   { fn: '__kvm_gmem_set_attributes', isReturn: true, args: ['ret', 'err_index'], name: null },
   { fn: '__kvm_gmem_set_attributes', isReturn: false, args: ['ino', 'start', 'nr_pages', 'attrs'], name: null },
   { fn: 'kvm_gmem_set_attributes', isReturn: false, args: ['ino', 'offset', 'size', 'attributes'], name: null },
+  { fn: 'kvm_gmem_ioctl', isReturn: false, args: ['ino', 'cmd', 'a0', 'a1'], name: null },
+  { fn: 'kvm_gmem_ioctl', isReturn: true, args: ['ret', 'error_offset'], name: null },
   {
     fn: 'kvm_vm_ioctl_set_mem_attributes',
     isReturn: false,

@@ -7,9 +7,14 @@ import type { Facts, ThreadFacts } from './facts.js';
 export interface TaskFacts {
   /** Process of a thread as the trace tells, null where it does not. */
   tgidOf(tid: number): number | null;
+  /** Process of a thread number at `ts` where several processes had it, null where one or none did. */
+  tgidAt(tid: number, ts: number): number | null;
   /** Last name of a thread, null where unknown. */
   commOf(tid: number): string | null;
 }
+
+/** Process key of a thread at a time: thread numbers are used again. */
+export type ProcessOf = (tid: number, ts: number) => number;
 
 function candidatesByDescriptor(facts: Facts, thread: ThreadFacts): number[] {
   const found = new Set<number>();
@@ -28,7 +33,7 @@ function candidatesByDescriptor(facts: Facts, thread: ThreadFacts): number[] {
  * Gives each thread a process key: its tgid; else the pid that a probe on it read; else the process of the thread with
  * which it shares descriptors or a struct kvm; else its own number.
  */
-export function settleProcesses(facts: Facts, tasks: TaskFacts): (tid: number) => number {
+export function settleProcesses(facts: Facts, tasks: TaskFacts): ProcessOf {
   const known = new Map<number, number>();
   const byKey = new Map<number, number>();
   for (const thread of facts.threads.values()) {
@@ -54,7 +59,9 @@ export function settleProcesses(facts: Facts, tasks: TaskFacts): (tid: number) =
   };
   const groupOf = groupLoners(facts, tasks);
   for (const tid of facts.threads.keys()) settle(tid, new Set());
-  return (tid) => {
+  return (tid, ts) => {
+    const then = tasks.tgidAt(tid, ts);
+    if (then !== null) return then;
     const process = known.get(tid) ?? tid;
     return process === tid ? (groupOf.get(tid) ?? tid) : process;
   };

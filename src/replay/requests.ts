@@ -5,10 +5,11 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { sharedBitOf } from './shared-bit.js';
 import { logInterval } from './interval-log.js';
-import { changeRange, forEachRun } from './intervals.js';
+import { changeRange, forEachRun, type IntervalMap } from './intervals.js';
 import { isAlready, withAttribute, withConversion, withShareability } from './axes.js';
 import type { Certainty } from './identity.js';
 import {
+  addConversion,
   lostWithin,
   type Attempt,
   type Conversion,
@@ -105,14 +106,37 @@ function certaintyOfAttempt(attempt: Attempt): Certainty {
 /** Whether the whole range is in the wanted state already, as far as that was seen. */
 function isAsWanted({ vm, gpa, size, direction }: Pick<Attempt, 'vm' | 'gpa' | 'size' | 'direction'>): boolean {
   if (!vm || Number.isNaN(gpa) || !direction || Number.isNaN(size)) return false;
-  let pages = 0;
-  forEachRun(vm.map, gpa / PAGE_SIZE, size / PAGE_SIZE, (_first, count, state) => {
-    if (isAlready(state, direction)) pages += count;
+  const first = gpa / PAGE_SIZE;
+  const pages = size / PAGE_SIZE;
+  let already = 0;
+  let sure = 0;
+  forEachRun(vm.map, first, pages, (_first, count, state) => {
+    if (isAlready(state, direction)) already += count;
   });
-  return pages === size / PAGE_SIZE;
+  forEachRun(vm.sure, first, pages, (_first, count, state) => {
+    sure += count * state;
+  });
+  return already === pages && sure === pages;
+}
+
+/** The trace or the thread ended inside it, though its end would have been recorded: nobody knows what came of it. */
+function isOpen(attempt: Attempt): boolean {
+  return attempt.endsBy !== 'event' && Number.isNaN(attempt.endNs) && Number.isNaN(attempt.errno);
+}
+
+function markPages(map: IntervalMap, { gpa, size }: Attempt, state: number): void {
+  changeRange(
+    map,
+    gpa / PAGE_SIZE,
+    size / PAGE_SIZE,
+    () => state,
+    0,
+    () => undefined,
+  );
 }
 
 function applyFlip(replay: Replay, attempt: Attempt): void {
+  if (isOpen(attempt)) return;
   if (!attempt.vm || !attempt.direction || Number.isNaN(attempt.gpa) || Number.isNaN(attempt.size)) return;
   if (attempt.errno > 0) return;
   const { direction } = attempt;
@@ -120,19 +144,13 @@ function applyFlip(replay: Replay, attempt: Attempt): void {
   const at = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
   const set = attempt.mechanism === 'vm-attributes' ? withAttribute : withShareability;
   setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => set(state, direction, certainty));
-  changeRange(
-    attempt.vm.carried,
-    attempt.gpa / PAGE_SIZE,
-    attempt.size / PAGE_SIZE,
-    () => 0,
-    at,
-    () => undefined,
-  );
+  markPages(attempt.vm.carried, attempt, 0);
+  markPages(attempt.vm.sure, attempt, certainty === 'observed' ? 1 : 0);
 }
 
 /** Finds whom a finished attempt belongs to, and applies it to the state. */
 export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt): void {
-  attempt.noop = isAsWanted(attempt);
+  attempt.noop = !isOpen(attempt) && !(attempt.errno > 0) && isAsWanted(attempt);
   applyFlip(replay, attempt);
   if (attempt.direction === 'to_shared' && !(attempt.errno > 0)) thread.lastShared = attempt;
   const own = thread.request;
@@ -149,6 +167,11 @@ export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt):
   settleUnasked(replay, thread, attempt);
 }
 
+function outcomeOf(attempt: Attempt): Outcome {
+  if (isOpen(attempt)) return 'pending';
+  return attempt.errno > 0 ? 'failed' : 'done';
+}
+
 /** Nobody asked: the VMM converts by itself. A retry after EAGAIN belongs to the same wish. */
 function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt): void {
   const last = thread.lastVmm;
@@ -161,7 +184,7 @@ function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt): void {
   if (isRetry) {
     last.attempts = [...last.attempts, attempt];
     last.commitNs = attempt.endNs;
-    last.outcome = attempt.errno > 0 ? 'failed' : 'done';
+    last.outcome = outcomeOf(attempt);
     return;
   }
   const row: Conversion = {
@@ -176,7 +199,7 @@ function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt): void {
     origin: 'vmm',
     way: 'none',
     mechanism: attempt.mechanism,
-    outcome: attempt.errno > 0 ? 'failed' : attempt.noop ? 'noop' : 'done',
+    outcome: attempt.noop ? 'noop' : outcomeOf(attempt),
     requestNs: attempt.startNs,
     exitNs: NaN,
     commitNs: attempt.endNs,
@@ -192,8 +215,7 @@ function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt): void {
     evidence: attempt.evidence,
     certainty: thread.tainted ? 'assumed' : certaintyOfAttempt(attempt),
   };
-  replay.conversions.push(row);
-  thread.lastVmm = row;
+  thread.lastVmm = addConversion(replay, row);
 }
 
 function coveredBytes(request: Request): number {
@@ -223,6 +245,7 @@ function judge(replay: Replay, request: Request, resumed: boolean): { outcome: O
   const last = request.attempts[request.attempts.length - 1];
   if (last) {
     const certainty: Certainty = Number.isNaN(last.errno) ? 'inferred' : 'observed';
+    if (isOpen(last)) return { outcome: resumed ? 'unknown' : 'pending', certainty };
     if (last.errno > 0) return { outcome: resumed ? 'failed' : 'pending', certainty };
     const isPartial =
       request.rangeKnown &&
@@ -242,6 +265,12 @@ function judge(replay: Replay, request: Request, resumed: boolean): { outcome: O
   return { outcome: 'unknown', certainty: 'inferred' };
 }
 
+/** The attempt was on all of the request's range: where that is not known, all attempts were on one range. */
+function isWhole({ attempts, size }: Request, attempt: Attempt): boolean {
+  if (attempts.length === 1 || attempt.size === size) return true;
+  return Number.isNaN(size) && attempts.every((a) => a.offset === attempt.offset && a.size === attempt.size);
+}
+
 function rowOf(request: Request, resumeNs: number, outcome: Outcome, certainty: Certainty): Conversion {
   const last = request.attempts[request.attempts.length - 1];
   const offset = request.attempts.find((a) => !Number.isNaN(a.offset));
@@ -251,7 +280,7 @@ function rowOf(request: Request, resumeNs: number, outcome: Outcome, certainty: 
     vcpu: request.vcpu,
     tid: request.tid,
     gpa: isImplicit ? (last?.gpa ?? NaN) : request.gpa,
-    offset: offset && (request.attempts.length === 1 || offset.size === request.size) ? offset.offset : NaN,
+    offset: offset && isWhole(request, offset) ? offset.offset : NaN,
     inode: offset?.inode ?? NaN,
     size: isImplicit ? (last?.size ?? NaN) : Number.isNaN(request.size) ? (last?.size ?? NaN) : request.size,
     direction: request.direction,
@@ -290,14 +319,14 @@ export function closeRequest(replay: Replay, thread: Thread, resumeNs: number): 
   return keepRow(replay, request, rowOf(request, resumeNs, outcome, certainty));
 }
 
-function keepRow(replay: Replay, request: Request, row: Conversion): Conversion {
+function keepRow(replay: Replay, request: Request, made: Conversion): Conversion {
+  const merged = mergeContinuation(replay, made);
+  if (merged) return merged;
+  const row = addConversion(replay, made);
   if (request.fault) {
     request.fault.conversion = row;
     if (row.outcome === 'failed') request.fault.cause = 'pending-conversion';
   }
-  const merged = mergeContinuation(replay, row);
-  if (merged) return merged;
-  replay.conversions.push(row);
   if (row.vm && row.outcome === 'done') {
     row.vm.awaitingUse.push(row);
     if (row.vm.awaitingUse.length > 256) row.vm.awaitingUse.shift();
@@ -314,6 +343,7 @@ export function noteUnforwarded(replay: Replay, thread: Thread, resumeNs: number
   // What KVM answers on arm64: pkvm-calls.ts.
   if (!asked || asked.way === 'pkvm-hvc') return;
   if (Number.isNaN(asked.size) || !exitEvidence || !replay.sources.userExits) return;
+  if (Number.isNaN(exitNs) || lostWithin(replay, exitNs, resumeNs)) return;
   const request: Request = {
     ...asked,
     tid: thread.tid,
@@ -333,7 +363,7 @@ export function noteUnforwarded(replay: Replay, thread: Thread, resumeNs: number
     epoch: vm?.epoch ?? 0,
     rangeKnown: true,
   };
-  replay.conversions.push(rowOf(request, resumeNs, 'refused', 'inferred'));
+  addConversion(replay, rowOf(request, resumeNs, 'refused', 'inferred'));
 }
 
 /** A MapGPA that was answered RETRY goes on with the next address: one wish, one row (DESIGN chapter 3). */
@@ -342,10 +372,10 @@ function mergeContinuation(replay: Replay, row: Conversion): Conversion | null {
   const before = replay.conversions.findLast((c) => c.tid === row.tid && c.way === 'tdx-mapgpa');
   const last = before?.attempts[before.attempts.length - 1];
   if (!before || !last || before.direction !== row.direction || before.vm !== row.vm) return null;
-  const goesOn =
-    last.size === TDX_CHUNK &&
-    row.attempts[0]!.gpa === last.gpa + last.size &&
-    row.requestNs - before.resumeNs <= TDX_RETRY_WITHIN_NS;
+  const next = row.attempts[0]!;
+  const isNext =
+    next.gpa === last.gpa + last.size || (next.inode === last.inode && next.offset === last.offset + last.size);
+  const goesOn = last.size === TDX_CHUNK && isNext && row.requestNs - before.resumeNs <= TDX_RETRY_WITHIN_NS;
   if (!goesOn) return null;
   before.size = Math.max(before.gpa + before.size, row.gpa + row.size) - before.gpa;
   before.attempts = [...before.attempts, ...row.attempts];

@@ -1,21 +1,40 @@
 /** After the last event: what only the whole trace tells — offsets, the shared bit, the pages of implicit conversions. */
+import { PAGE_SIZE } from '../base/units.js';
 import { makeLocator, type Locator } from './bindings.js';
-import { splitGpa } from './shared-bit.js';
-import type { Conversion, Replay } from './state.js';
+import { LOWEST_SHARED_BIT, sharedBitOf, splitGpa } from './shared-bit.js';
+import type { Conversion, MemoryFault, Replay } from './state.js';
 
-function settleFaults(replay: Replay): void {
+function settleFaults(replay: Replay, locator: Locator): void {
+  for (const fault of replay.faults) learnFromOffset(fault, locator);
   for (const fault of replay.faults) {
-    if (fault.wanted === null && !Number.isNaN(fault.address)) {
-      const { gpa, wanted } = splitGpa(fault.vm, fault.address);
-      fault.gpa = gpa;
-      fault.wanted = wanted;
+    const { vm, address } = fault;
+    const split = Number.isNaN(address) ? null : splitGpa(vm, address);
+    if (split && (split.wanted !== null || fault.wanted === null)) {
+      fault.gpa = split.gpa;
+      fault.wanted ??= split.wanted;
     }
     const row = fault.conversion;
     if (!row) continue;
-    if (Number.isNaN(row.gpa) && fault.wanted !== null) row.gpa = fault.gpa;
+    if (Number.isNaN(row.gpa) && fault.wanted !== null && isPlain(fault)) row.gpa = fault.gpa;
     if (row.direction === null && fault.wanted !== null)
       row.direction = fault.wanted === 'private' ? 'to_private' : 'to_shared';
   }
+}
+
+/** An ioctl on the guest_memfd says by its offset which page the fault was on, and so which bit its address carried. */
+function learnFromOffset(fault: MemoryFault, locator: Locator): void {
+  const { vm, conversion: row, address } = fault;
+  if (!vm || !row || Number.isNaN(address) || Number.isNaN(row.offset) || !Number.isNaN(vm.sharedBit)) return;
+  const found = locator.gpaOf(row.inode, row.offset);
+  if (!found || found.vm !== vm) return;
+  const bit = sharedBitOf(address, found.gpa, PAGE_SIZE);
+  if (bit > 0 && row.direction === 'to_shared') vm.sharedBit = bit;
+}
+
+/** The address is the page's gpa: no bit of it can say "shared". While that is not known, a high one may. */
+function isPlain({ vm, address, wanted }: MemoryFault): boolean {
+  const isKnown = vm !== null && !Number.isNaN(vm.sharedBit);
+  return isKnown || wanted === 'private' || address < LOWEST_SHARED_BIT;
 }
 
 function settleRange(row: Conversion, locator: Locator): void {
@@ -49,9 +68,9 @@ function withdrawAbsences(replay: Replay): void {
 
 /** Settles every row; gives the locator for what is written later. */
 export function settle(replay: Replay): Locator {
-  settleFaults(replay);
-  withdrawAbsences(replay);
   const locator = makeLocator(replay);
+  settleFaults(replay, locator);
+  withdrawAbsences(replay);
   for (const row of replay.conversions) settleRange(row, locator);
   const when = (c: Conversion): number => (Number.isNaN(c.requestNs) ? c.exitNs : c.requestNs);
   replay.conversions.sort((a, b) => when(a) - when(b) || a.tid - b.tid);

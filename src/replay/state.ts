@@ -1,6 +1,7 @@
 /** What the second pass of the replay holds: threads, VMs, open requests and attempts, and the rows found so far. */
 import type { Evidence } from './event.js';
 import type { Certainty, Identity, VmIdentity } from './identity.js';
+import { keepConversion, makeConversionLog, type ConversionLog } from './conversion-log.js';
 import { makeIntervalLog, type IntervalLog } from './interval-log.js';
 import { makeIntervalMap, type IntervalMap } from './intervals.js';
 import { makePkvm, type Pkvm } from './pkvm-state.js';
@@ -64,6 +65,11 @@ export interface Request {
   sleepingNs: number;
 }
 
+/** What is kept of an attempt once its conversion is over; times and bytes as in Attempt. */
+export type AttemptRecord = Readonly<
+  Pick<Attempt, 'tid' | 'startNs' | 'endNs' | 'gpa' | 'offset' | 'inode' | 'size' | 'errno' | 'errorOffset'>
+>;
+
 export interface Conversion {
   readonly vm: VmState | null;
   readonly vcpu: number;
@@ -86,7 +92,7 @@ export interface Conversion {
   stopNs: number;
   readonly runnableNs: number;
   readonly sleepingNs: number;
-  attempts: readonly Attempt[];
+  attempts: readonly AttemptRecord[];
   chunks: number;
   readonly batch: number;
   readonly epoch: number;
@@ -167,6 +173,8 @@ export interface VmState {
   /** Converted by an ioctl on its guest_memfd: one folio serves both views. */
   inPlace: boolean;
   lastRunNs: number;
+  /** Pages whose view was observed since events were last lost: state 1. Only of these is it said that nothing changed. */
+  sure: IntervalMap;
   /** Pages that were shared when the present epoch began and have not been set since: state 1. */
   carried: IntervalMap;
   readonly boot: BootState;
@@ -268,7 +276,9 @@ export interface Replay {
   readonly lost: readonly LostSpan[];
   readonly vms: readonly VmState[];
   readonly threads: Map<number, Thread>;
+  /** Views of the rows of conversionLog (addConversion). */
   readonly conversions: Conversion[];
+  readonly conversionLog: ConversionLog;
   readonly faults: MemoryFault[];
   readonly punches: Punch[];
   readonly reboots: Reboot[];
@@ -293,6 +303,7 @@ function makeVmState(identity: VmIdentity): VmState {
     usesIoctls: false,
     inPlace: false,
     lastRunNs: NaN,
+    sure: makeIntervalMap(),
     carried: makeIntervalMap(),
     boot: {
       hasRun: false,
@@ -310,13 +321,15 @@ function makeVmState(identity: VmIdentity): VmState {
 }
 
 export function makeReplay(identity: Identity, sources: Sources, lost: readonly LostSpan[]): Replay {
+  const vms = identity.vms.map(makeVmState);
   return {
     identity,
     sources,
     lost,
-    vms: identity.vms.map(makeVmState),
+    vms,
     threads: new Map(),
     conversions: [],
+    conversionLog: makeConversionLog(vms),
     faults: [],
     punches: [],
     reboots: [],
@@ -327,6 +340,13 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     gaps: [],
     lastNs: 0,
   };
+}
+
+/** Adds a conversion; use the row that comes back, not the object that went in. */
+export function addConversion(replay: Replay, made: Conversion): Conversion {
+  const row = keepConversion(replay.conversionLog, made);
+  replay.conversions.push(row);
+  return row;
 }
 
 /** The state of a VM by its identity; null for null. */

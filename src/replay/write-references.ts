@@ -3,7 +3,7 @@ import { PAGE_SIZE } from '../base/units.js';
 import { orNull } from './event.js';
 import type { Gmem } from './gmems.js';
 import type { FramePage, Reference } from './references.js';
-import type { Attempt, Conversion } from './state.js';
+import type { AttemptRecord, Conversion } from './state.js';
 import { endOf, writeTable, type Tables } from './write.js';
 
 const EAGAIN = 11;
@@ -13,7 +13,7 @@ const TOGETHER_NS = 10_000_000;
 interface Blocked {
   readonly conversion: Conversion;
   readonly id: number;
-  readonly attempt: Attempt;
+  readonly attempt: AttemptRecord;
 }
 
 function blockedAttempts({ replay }: Tables): Blocked[] {

@@ -25,6 +25,16 @@ SELECT 'gmem_attr_ret' AS kind, ino AS inode, pages("start") AS address, pages(n
   ret AS result, CASE WHEN ret = 0 THEN NULL ELSE pages(err_index) END AS extra
 FROM {retprobe __kvm_gmem_set_attributes: ino, start?, nr_pages?, attrs?, ret, err_index?};
 
+-- The ioctl on a guest_memfd with its argument's words, where the functions inside are inlined away: the in-place series'
+-- (offset, size, attributes) and RFC v2's two (offset, size).
+SELECT 'gmem_attr_call' AS kind, ino AS inode, a0 AS address, a1 AS size,
+  CASE cmd WHEN 3225464641 THEN 0 WHEN 3225464642 THEN 8 ELSE a2 END AS value
+FROM {probe kvm_gmem_ioctl: ino|inode, cmd|ioctl, a0, a1, a2?}
+WHERE cmd IN (3225464641, 3225464642, 3229658834, 3225464534);
+
+SELECT 'gmem_attr_ret' AS kind, ret AS result, CASE WHEN ret = 0 THEN NULL ELSE error_offset END AS extra
+FROM {retprobe kvm_gmem_ioctl: ret, error_offset?};
+
 SELECT 'punch_call' AS kind, ino AS inode, mode AS value, "offset" AS address, len AS size
 FROM {probe kvm_gmem_fallocate: ino, mode, offset|off, len};
 
