@@ -212,41 +212,37 @@ describe('numbers used again', () => {
   });
 
   it('thread numbers: the next VMM’s vCPU has the tid of the last one’s', async () => {
-    const cast: Cast = {
-      vmm: 'qemu-kvm-100 (100) [001]',
-      vcpu0: 'CPU 0/KVM-101 (100) [000]',
-      again: 'qemu-kvm-300 (300) [001]',
-    };
-    const told = await analyse(
-      traceText(
-        [
-          makesVm() + setsPrivate(RAM, 4 * MIB) + starts(0),
-          endsVm,
-          makesVm(1, 'again'),
-          // tids wrapped around: 101 belongs to process 300 now
-        ],
-        { cast },
-      ) +
-        traceText(
-          [
-            starts(0),
-            asksByHypercall(0, 'private', RAM, PAGE),
-            convertsTo('private', RAM, PAGE, 'vcpu0'),
-            runsAgain(0),
-          ],
-          {
-            cast: { vcpu0: 'CPU 0/KVM-101 (300) [000]' },
-          },
-        )
-          .split('\n')
-          .filter((line) => !line.startsWith('#'))
-          .map((line) => line.replace(' 100.', ' 200.'))
-          .join('\n'),
-    );
+    const life = (to: 'private' | 'shared'): string =>
+      starts(0) + asksByHypercall(0, to, RAM, PAGE) + convertsTo(to, RAM, PAGE, 'vcpu0') + runsAgain(0);
+    const first = traceText([makesVm() + setsPrivate(RAM, 4 * MIB), life('shared'), endsVm]);
+    const second = traceText([makesVm(1, 'again'), life('private')], {
+      cast: { again: 'qemu-kvm-300 (300) [001]', vcpu0: 'CPU 0/KVM-101 (300) [000]' },
+    });
+    const later = second.replace(/^#.*\n/gm, '').replaceAll(' 100.', ' 200.');
+    const told = await analyse(first + later);
+    expect(told.vm).toMatchObject([{ pid: 100 }, { pid: 300 }]);
+    expect(told.conversion).toMatchObject([
+      { vm_id: 1, origin: 'vmm' },
+      { vm_id: 1, tid: 101, direction: 'to_shared', outcome: 'done' },
+      { vm_id: 2, tid: 101, direction: 'to_private', outcome: 'done' },
+    ]);
+  });
+
+  it('process and thread numbers: the next VMM has all of the last one’s', async () => {
+    const life = (to: 'private' | 'shared'): string =>
+      starts(0) + asksByHypercall(0, to, RAM, PAGE) + convertsTo(to, RAM, PAGE, 'vcpu0') + runsAgain(0);
+    const first = traceText([makesVm() + setsPrivate(RAM, 4 * MIB), life('shared'), endsVm]);
+    const later = traceText([makesVm(), life('private')])
+      .replace(/^#.*\n/gm, '')
+      .replaceAll(' 100.', ' 200.');
+    const told = await analyse(first + later);
     expect(told.vm).toHaveLength(2);
-    const row = told.conversion.at(-1)!;
-    expect(row).toMatchObject({ tid: 101, direction: 'to_private', outcome: 'done' });
-    expect(row['vm_id']).not.toBe(1);
+    expect(told.conversion.slice(1)).toMatchObject([
+      { vm_id: 1, direction: 'to_shared', outcome: 'done' },
+      { vm_id: 2, direction: 'to_private', outcome: 'done' },
+    ]);
+    expect(told.reboot).toEqual([]);
+    expect(told.finding).toEqual([]);
   });
 
   it('inode and frame: the next guest_memfd’s page is no page of the last', async () => {
