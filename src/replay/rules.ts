@@ -3,8 +3,8 @@
  * needs and its parameters with defaults; the body is one SELECT of the finding columns. Facts are the replay's, what
  * is wrong is said here and nowhere else.
  */
-import { readFileSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TraceError } from '../base/errors.js';
 import { lockDown, singleSelect, sqlText, type Row, type Store } from '../store/db.js';
@@ -136,6 +136,14 @@ export function loadRules(folders: readonly string[] = []): Rule[] {
 /** The value of each parameter of a rule: the user's, else the default. */
 export function paramsOf(rule: Rule, params: RuleParams): RuleParam[] {
   return rule.params.map((p) => ({ ...p, value: params.get(`${rule.name}.${p.name}`) ?? p.value }));
+}
+
+/** The page that explains a rule (Markdown): the file of its name beside its SQL; null where there is none. */
+export function readRulePage({ name, path, builtIn }: Rule): string | null {
+  const page = builtIn
+    ? fileURLToPath(new URL(`./rules/${name}.md`, import.meta.url))
+    : join(dirname(path), `${name}.md`);
+  return existsSync(page) ? readFileSync(page, 'utf8') : null;
 }
 
 function fillIn(rule: Rule, params: RuleParams): string {

@@ -1,3 +1,4 @@
+import { readRulePage } from '../../replay/rules.js';
 import type { RuleListing } from '../model-rules.js';
 import type { RenderOptions } from '../render.js';
 import { drawTable, wrap } from './layout.js';
@@ -21,6 +22,8 @@ export function* renderRules({ rules, detailed }: RuleListing, options: RenderOp
       yield `\nparameters (--param ${rule.name}.NAME=VALUE)\n`;
       yield `${drawTable(rows, { aligns: ['left', 'right', 'left'], indent: 2 })}\n`;
     }
+    const page = readRulePage(rule);
+    if (page !== null) yield `\n${page.replace(/^# .*\n+/, '').trimEnd()}\n`;
     if (options.verbose) yield `\n${rule.sql.trimEnd()}\n`;
     else yield `\n--verbose shows its SQL\n`;
   }
