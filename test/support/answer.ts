@@ -62,6 +62,8 @@ export interface AnswerAnalysis {
   readonly punches: { readonly total: number | null };
   readonly reboots: readonly { readonly vm: number | null; readonly ts_ns: JsonNumber }[] | null;
   readonly findings: readonly AnswerFinding[];
+  /** Rules, and what else the trace is too poor for. */
+  readonly unavailable: readonly { readonly what: string; readonly missing: string }[];
 }
 
 export interface Answer {

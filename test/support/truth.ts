@@ -1,13 +1,10 @@
 /** Holds an answer against the truth of its recording: what is right, what is missing, what never happened. */
-import type { Answer, AnswerConversion, JsonNumber } from './answer.js';
+import type { Answer, AnswerConversion, AnswerFinding, JsonNumber } from './answer.js';
 import type { Carried, Recording, TruthConversion } from './capture.js';
+import { emptyVerdict, noteMissing, noteRight, noteWrong } from './verdict.js';
+import type { Topic, Verdict } from './verdict.js';
 
-/** `wrong` says something that did not happen; `missing` is not said although the recording carries it. */
-export interface Verdict {
-  right: number;
-  readonly missing: string[];
-  readonly wrong: string[];
-}
+export type { Verdict } from './verdict.js';
 
 /** VM of the answer → VM of the truth. */
 type VmMap = ReadonlyMap<number, number | string>;
@@ -28,7 +25,7 @@ const PAIRING_SLACK = 20;
 
 /** Compares everything that the recording can be asked for; what it cannot carry may be absent but not wrong. */
 export function holdAgainstTruth(recording: Recording, answer: Answer): Verdict {
-  const verdict: Verdict = { right: 0, missing: [], wrong: [] };
+  const verdict = emptyVerdict();
   const vmOf = matchVms(recording, answer);
   const trial: Trial = { recording, answer, vmOf, span: spanOf(recording, answer), verdict };
   judgeVms(trial);
@@ -72,21 +69,27 @@ function matchVms({ truth }: Recording, { analysis }: Answer): VmMap {
 function judgeVms(trial: Trial): void {
   const { recording, answer, verdict } = trial;
   const [found, were] = [answer.analysis.vms.length, recording.truth.vms.length];
-  if (found === were) verdict.right++;
+  if (found === were) noteRight(verdict, 'vms');
   else if (carries(trial, 'conversions')) {
-    (found > were ? verdict.wrong : verdict.missing).push(`VMs: ${found}, were ${were}`);
+    (found > were ? noteWrong : noteMissing)(verdict, 'vms', `VMs: ${found}, were ${were}`);
   }
 }
 
 type Value = string | number;
 
-/** Equal, absent or different; absent counts only where the recording carries it. */
-function judgeValue(trial: Trial, isAsked: boolean, what: string, were: Value, said: Value | null): void {
-  const { verdict } = trial;
+/** Something that the answer may say; absent counts only where the recording carries it. */
+interface Question {
+  readonly topic: Topic;
+  readonly what: string;
+  readonly isAsked: boolean;
+}
+
+/** Equal, absent or different. */
+function judgeValue({ verdict }: Trial, { topic, what, isAsked }: Question, were: Value, said: Value | null): void {
   if (said === null) {
-    if (isAsked) verdict.missing.push(`${what}: was ${were}`);
-  } else if (String(said) === String(were)) verdict.right++;
-  else verdict.wrong.push(`${what}: said ${said}, was ${were}`);
+    if (isAsked) noteMissing(verdict, topic, `${what}: was ${were}`);
+  } else if (String(said) === String(were)) noteRight(verdict, topic);
+  else noteWrong(verdict, topic, `${what}: said ${said}, was ${were}`);
 }
 
 interface Bounds {
@@ -94,13 +97,13 @@ interface Bounds {
   readonly to: number;
 }
 
-function judgeTime(trial: Trial, isAsked: boolean, what: string, { from, to }: Bounds, said: JsonNumber): void {
-  const { verdict } = trial;
+function judgeTime({ verdict }: Trial, question: Question, { from, to }: Bounds, said: JsonNumber): void {
+  const { topic, what, isAsked } = question;
   const ns = numberOf(said);
   if (ns === null) {
-    if (isAsked) verdict.missing.push(`${what}: was between ${from} and ${to}`);
-  } else if (ns >= from && ns <= to) verdict.right++;
-  else verdict.wrong.push(`${what}: said ${ns}, was between ${from} and ${to}`);
+    if (isAsked) noteMissing(verdict, topic, `${what}: was between ${from} and ${to}`);
+  } else if (ns >= from && ns <= to) noteRight(verdict, topic);
+  else noteWrong(verdict, topic, `${what}: said ${ns}, was between ${from} and ${to}`);
 }
 
 /** Only what is observed or inferred is claimed; the rest is an honest doubt. */
@@ -140,8 +143,10 @@ function pairUp(trial: Trial, wanted: readonly TruthConversion[]): ReadonlyMap<A
   const limit = PAIRING_SLACK * trial.recording.toleranceNs;
   const isTimed = trial.span !== null;
   const pairs: Pair[] = [];
+  const byGpa = new Map<number, TruthConversion[]>();
+  for (const truth of wanted) byGpa.set(truth.gpa, [...(byGpa.get(truth.gpa) ?? []), truth]);
   for (const row of trial.answer.conversions) {
-    for (const truth of wanted) {
+    for (const truth of row.gpa === null ? wanted : (byGpa.get(Number(row.gpa)) ?? [])) {
       if (!isSamePlace(trial, truth, row)) continue;
       const pair = { row, truth, distance: isTimed ? distance(truth, row) : 0 };
       if (pair.distance <= limit) pairs.push(pair);
@@ -163,20 +168,26 @@ function judgeConversions(trial: Trial): void {
   const wanted = recording.truth.conversions.filter((truth) => isInSpan(trial, truth.requested_ns));
   const paired = pairUp(trial, wanted);
   const answered = new Set<TruthConversion>();
+  verdict.happened = wanted.length;
   for (const row of answer.conversions) {
     const truth = paired.get(row);
-    if (!isClaim(row)) continue;
+    if (!isClaim(row)) {
+      verdict.unsure++;
+      continue;
+    }
     if (truth !== undefined) {
       answered.add(truth);
       judgeConversion(trial, truth, row);
     } else if (row.size !== null || !isNearAny(trial, wanted, row)) {
       const where = `${row.direction} gpa ${hex(row.gpa)} size ${hex(row.size)} at ${stampOf(row)}`;
-      verdict.wrong.push(`${row.certainty} conversion that did not happen: ${row.origin} ${where} (${row.outcome})`);
-    }
+      const what = `${row.certainty} conversion that did not happen: ${row.origin} ${where} (${row.outcome})`;
+      noteWrong(verdict, 'conversions', what);
+    } else verdict.unsure++;
   }
   if (!carries(trial, 'conversions')) return;
   for (const truth of wanted) {
-    if (!answered.has(truth) && truth.outcome !== 'noop') verdict.missing.push(`conversion: ${nameOf(truth)}`);
+    if (!answered.has(truth) && truth.outcome !== 'noop')
+      noteMissing(verdict, 'conversions', `conversion: ${nameOf(truth)}`);
   }
 }
 
@@ -195,16 +206,18 @@ const outcomeOf = (outcome: string): string => (outcome === 'noop' ? 'done' : ou
 function judgeConversion(trial: Trial, truth: TruthConversion, row: AnswerConversion): void {
   const name = nameOf(truth);
   const isAsked = carries(trial, 'conversions');
-  trial.verdict.right++;
-  judgeValue(trial, isAsked, `origin of ${name}`, truth.origin, row.origin);
+  const detail = (what: string): Question => ({ topic: 'details', what: `${what} of ${name}`, isAsked });
+  noteRight(trial.verdict, 'conversions');
+  judgeValue(trial, detail('origin'), truth.origin, row.origin);
   const outcome = row.outcome === 'unknown' ? null : outcomeOf(row.outcome);
   if (truth.outcome !== 'pending' || outcome !== null)
-    judgeValue(trial, isAsked, `outcome of ${name}`, outcomeOf(truth.outcome), outcome);
-  if (truth.vcpu !== null && truth.origin !== 'vmm')
-    judgeValue(trial, isAsked, `vcpu of ${name}`, truth.vcpu, row.vcpu);
-  judgeValue(trial, isAsked, `gpa of ${name}`, truth.gpa, numberOf(row.gpa));
-  if (truth.offset !== null)
-    judgeValue(trial, carries(trial, 'offsets'), `offset of ${name}`, truth.offset, numberOf(row.offset));
+    judgeValue(trial, detail('outcome'), outcomeOf(truth.outcome), outcome);
+  if (truth.vcpu !== null && truth.origin !== 'vmm') judgeValue(trial, detail('vcpu'), truth.vcpu, row.vcpu);
+  judgeValue(trial, { topic: 'ranges', what: `gpa of ${name}`, isAsked }, truth.gpa, numberOf(row.gpa));
+  if (truth.offset !== null) {
+    const offset: Question = { topic: 'ranges', what: `offset of ${name}`, isAsked: carries(trial, 'offsets') };
+    judgeValue(trial, offset, truth.offset, numberOf(row.offset));
+  }
   judgeAttempts(trial, truth, row, name);
   if (trial.span !== null) judgeTimes(trial, truth, row, name);
 }
@@ -213,21 +226,27 @@ function judgeAttempts(trial: Trial, truth: TruthConversion, row: AnswerConversi
   if (!carries(trial, 'attempts') || truth.attempts == null) return;
   const errnos = (attempts: readonly { readonly errno: number | null }[]): string =>
     attempts.map((attempt) => attempt.errno ?? 0).join(' ');
-  judgeValue(trial, true, `errnos of ${name}`, errnos(truth.attempts), errnos(row.attempts));
+  const topic = 'attempts';
+  const tries: Question = { topic, what: `errnos of ${name}`, isAsked: true };
+  judgeValue(trial, tries, errnos(truth.attempts), errnos(row.attempts));
+  const isAsked = carries(trial, 'error_offset');
   truth.attempts.forEach((attempt, k) => {
     if (attempt.errno === 0 || attempt.error_offset === null) return;
     const said = numberOf(row.attempts[k]?.error_offset);
-    judgeValue(trial, carries(trial, 'error_offset'), `error_offset ${k} of ${name}`, attempt.error_offset, said);
+    judgeValue(trial, { topic, what: `error_offset ${k} of ${name}`, isAsked }, attempt.error_offset, said);
   });
 }
 
 function judgeTimes(trial: Trial, truth: TruthConversion, row: AnswerConversion, name: string): void {
   const tolerance = trial.recording.toleranceNs;
-  const isAsked = carries(trial, 'conversions');
+  const time = (column: string): Question => {
+    const isAsked = column !== 'commit_ns' && carries(trial, 'conversions');
+    return { topic: 'times', what: `${column} of ${name}`, isAsked };
+  };
   const last = truth.attempts?.at(-1);
   if (last !== undefined && outcomeOf(truth.outcome) === 'done') {
     const bounds = { from: last.start_ns - tolerance, to: last.end_ns + tolerance };
-    judgeTime(trial, false, `commit_ns of ${name}`, bounds, row.commit_ns);
+    judgeTime(trial, time('commit_ns'), bounds, row.commit_ns);
   }
   const told = truth.completed_ns;
   if (truth.origin === 'vmm' || (truth.resumed_ns == null && told === undefined)) return;
@@ -236,10 +255,10 @@ function judgeTimes(trial: Trial, truth: TruthConversion, row: AnswerConversion,
     from: truth.requested_ns - (truth.resumed_ns == null ? tolerance : slack),
     to: (told ?? truth.requested_ns) + tolerance,
   };
-  judgeTime(trial, isAsked, `request_ns of ${name}`, asked, row.request_ns);
+  judgeTime(trial, time('request_ns'), asked, row.request_ns);
   if (truth.resumed_ns == null) return;
   const resumed = { from: truth.resumed_ns - tolerance, to: truth.resumed_ns + slack };
-  judgeTime(trial, isAsked, `resume_ns of ${name}`, resumed, row.resume_ns);
+  judgeTime(trial, time('resume_ns'), resumed, row.resume_ns);
 }
 
 function judgeCounts(trial: Trial): void {
@@ -252,11 +271,13 @@ function judgeCounts(trial: Trial): void {
   ] as const;
   for (const [kind, stamps, said] of kinds) {
     // How many punches a recording shows is known only where it says to carry them: others cut the run's setup off.
-    if (stamps === undefined || (kind === 'punches' && !carries(trial, kind))) continue;
+    const isAsked = carries(trial, kind);
+    if (stamps === undefined || (kind === 'punches' && !isAsked)) continue;
     const were = stamps.filter((ns) => isInSpan(trial, ns)).length;
+    trial.verdict.counts[kind] = { were, said, isAsked };
     if (said !== null && said < were) {
-      if (carries(trial, kind)) trial.verdict.missing.push(`${kind}: said ${said}, were ${were}`);
-    } else if (said !== null || were > 0) judgeValue(trial, carries(trial, kind), kind, were, said);
+      if (isAsked) noteMissing(trial.verdict, kind, `${kind}: said ${said}, were ${were}`);
+    } else if (said !== null || were > 0) judgeValue(trial, { topic: kind, what: kind, isAsked }, were, said);
   }
 }
 
@@ -264,17 +285,27 @@ function judgeFindings(trial: Trial): void {
   const { recording, answer, vmOf, verdict } = trial;
   const { truth, notFindings, allowedFindings } = recording;
   const failed = answer.analysis.findings.filter((finding) => finding.verdict === 'fail');
-  const expected = truth.expected_findings ?? [];
-  for (const { rule, vm } of expected) {
-    if (notFindings.includes(rule)) continue;
-    const isFound = failed.some(
-      (finding) => finding.rule === rule && (vm === undefined || finding.vm === null || vmOf.get(finding.vm) === vm),
-    );
-    if (isFound) verdict.right++;
-    else if (carries(trial, 'findings')) verdict.missing.push(`finding ${rule} of VM ${vm ?? '?'}`);
+  const expected = oncePerVm(truth.expected_findings ?? []);
+  const isOf = (finding: AnswerFinding, { rule, vm }: (typeof expected)[number]): boolean =>
+    finding.rule === rule && (vm === undefined || finding.vm === null || vmOf.get(finding.vm) === vm);
+  for (const wanted of expected) {
+    const { rule, vm } = wanted;
+    const isFound = failed.some((finding) => isOf(finding, wanted));
+    const isAsked = carries(trial, 'findings') && !notFindings.includes(rule);
+    verdict.expected.push({ rule, isFound, isAsked });
+    if (isFound) noteRight(verdict, 'findings');
+    else if (isAsked) noteMissing(verdict, 'findings', `finding ${rule} of VM ${vm ?? '?'}`);
   }
-  const allowed = [...expected.map((finding) => finding.rule), ...(truth.allowed_findings ?? []), ...allowedFindings];
-  for (const { rule, severity, title } of failed) {
-    if (!allowed.includes(rule) && severity !== 'info') verdict.wrong.push(`finding ${rule}: ${title}`);
+  const allowed = [...(truth.allowed_findings ?? []), ...allowedFindings];
+  for (const finding of failed) {
+    const { rule, severity, title } = finding;
+    if (severity === 'info' || allowed.includes(rule) || expected.some((wanted) => isOf(finding, wanted))) continue;
+    verdict.unexpected.push(rule);
+    noteWrong(verdict, 'findings', `finding ${rule}: ${title}`);
   }
+}
+
+/** A VM that stalled twice is one finding or two: findings of one cause are one. */
+function oncePerVm<T extends { readonly rule: string; readonly vm?: number | string }>(findings: readonly T[]): T[] {
+  return [...new Map(findings.map((finding) => [`${finding.rule}/${finding.vm}`, finding])).values()];
 }
