@@ -267,7 +267,10 @@ class ConversionRow implements Conversion {
   }
   get attempts(): readonly AttemptRecord[] {
     const from = this.get(COLUMN.attemptsFrom);
-    return Array.from({ length: this.get(COLUMN.attemptsCount) }, (_, k) => readAttempt(this.log, from + k));
+    const end = from + this.get(COLUMN.attemptsCount);
+    const list: AttemptRecord[] = [];
+    for (let row = from; row < end; row++) list.push(readAttempt(this.log, row));
+    return list;
   }
   set attempts(list: readonly AttemptRecord[]) {
     this.put(COLUMN.attemptsFrom, this.log.attempts.count);

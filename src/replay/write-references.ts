@@ -16,10 +16,15 @@ interface Blocked {
   readonly attempt: AttemptRecord;
 }
 
+/** Attempts that a reference made fail: KVM's own attributes never say EAGAIN, only a guest_memfd does. */
 function blockedAttempts({ replay }: Tables): Blocked[] {
-  return replay.conversions.flatMap((conversion, index) =>
-    conversion.attempts.filter((a) => a.errno === EAGAIN).map((attempt) => ({ conversion, id: index + 1, attempt })),
-  );
+  const found: Blocked[] = [];
+  replay.conversions.forEach((conversion, index) => {
+    if (conversion.mechanism === 'vm-attributes') return;
+    for (const attempt of conversion.attempts)
+      if (attempt.errno === EAGAIN) found.push({ conversion, id: index + 1, attempt });
+  });
+  return found;
 }
 
 /** Where a frame's page lies: its guest_memfd, offset and gpa, as far as all of the trace tells. */

@@ -182,6 +182,7 @@ function gmemOf(gmems: GmemIndex, row: Conversion): Gmem | null {
 function writeConversions({ store, replay, gmems, ns }: Tables): void {
   writeTable(store, 'conversion', (writer) => {
     replay.conversions.forEach((row, index) => {
+      const { attempts, evidence } = row;
       writer.add({
         conversion_id: index + 1,
         vm_id: vmIdOf(row.vm),
@@ -204,16 +205,16 @@ function writeConversions({ store, replay, gmems, ns }: Tables): void {
         stop_ns: Number.isNaN(row.stopNs) ? null : Math.round(row.stopNs),
         runnable_ns: replay.sources.switches ? Math.round(row.runnableNs) : null,
         sleeping_ns: replay.sources.switches ? Math.round(row.sleepingNs) : null,
-        attempts: row.attempts.length,
-        failed_attempts: row.attempts.filter((a) => a.errno > 0).length,
-        last_errno: orNull(row.attempts[row.attempts.length - 1]?.errno ?? NaN),
+        attempts: attempts.length,
+        failed_attempts: attempts.reduce((n, a) => n + (a.errno > 0 ? 1 : 0), 0),
+        last_errno: orNull(attempts[attempts.length - 1]?.errno ?? NaN),
         chunks: row.chunks,
         batch: row.batch > 0 ? row.batch : null,
         epoch: row.epoch,
-        evidence_trace: row.evidence.traceId,
-        evidence_cpu: row.evidence.cpu,
-        evidence_seq: row.evidence.seq,
-        evidence_ns: ns(row.evidence.ts),
+        evidence_trace: evidence.traceId,
+        evidence_cpu: evidence.cpu,
+        evidence_seq: evidence.seq,
+        evidence_ns: ns(evidence.ts),
         certainty: row.certainty,
       });
     });
@@ -236,7 +237,11 @@ function writeConversions({ store, replay, gmems, ns }: Tables): void {
 }
 
 function writeFaults({ store, replay, ns }: Tables): void {
-  const idOf = new Map(replay.conversions.map((row, index) => [row, index + 1]));
+  const answers = new Set(replay.faults.map((f) => f.conversion));
+  const idOf = new Map<Conversion, number>();
+  replay.conversions.forEach((row, index) => {
+    if (answers.has(row)) idOf.set(row, index + 1);
+  });
   writeTable(store, 'memory_fault', (writer) => {
     for (const f of replay.faults) {
       writer.add({
