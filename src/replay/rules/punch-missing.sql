@@ -16,7 +16,7 @@ stale AS (
 ), lasting AS (
   SELECT s.*, c.evidence_ns, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence
   FROM stale s JOIN conversion c ON c.vm_id = s.vm_id AND c.direction = 'to_shared' AND c.outcome = 'done'
-    AND c.mechanism = 'vm-attributes' AND c.commit_ns = s.from_ns AND c.gpa < s.gpa + s.size AND c.gpa + c.size > s.gpa
+    AND c.mechanism = 'vm-attributes' AND s.from_ns BETWEEN c.commit_ns AND coalesce(c.resume_ns, c.commit_ns) AND c.gpa < s.gpa + s.size AND c.gpa + c.size > s.gpa
   WHERE s.end_ns - s.from_ns >= $after_ns
 )
 SELECT 'warning' AS severity,
