@@ -146,6 +146,18 @@ const cache = (...steps: readonly [number, 'add' | 'delete', number, number][]):
   })),
 });
 
+const punchedAndFreed = (pages: readonly number[], freed: readonly number[]): Facts => ({
+  tables: { gmem: [GMEM] },
+  events: [
+    {
+      system: 'filemap',
+      name: 'mm_filemap_delete_from_page_cache',
+      rows: pages.map((index) => ({ ts_ms: 100, i_ino: 850, s_dev: 1, index, pfn: 70 + index, order: 0 })),
+    },
+    { system: 'kmem', name: 'mm_page_free', rows: freed.map((index) => ({ ts_ms: 101, pfn: 70 + index, order: 0 })) },
+  ],
+});
+
 export const MEMORY_CASES: readonly RuleCase[] = [
   {
     rule: 'reboot-memory-faults',
@@ -207,6 +219,18 @@ export const MEMORY_CASES: readonly RuleCase[] = [
           ],
         },
       },
+    },
+    withLosses: 'inconclusive',
+  },
+  {
+    rule: 'refcount-leak',
+    what: 'a page that left the file and is not freed, as three others are',
+    hit: punchedAndFreed([0, 1, 2, 3], [0, 1, 2]),
+    severity: 'warning',
+    title: /^1 page\(s\) from offset 0x3000 left the file and were not freed in 10\.00 s$/,
+    miss: {
+      'where all are freed': punchedAndFreed([0, 1, 2, 3], [0, 1, 2, 3]),
+      'where none is seen being freed': punchedAndFreed([0, 1, 2, 3], []),
     },
     withLosses: 'inconclusive',
   },
