@@ -103,9 +103,9 @@ export function noteGmemAttributes(replay: Replay, thread: Thread, ev: MemoryEve
 }
 
 /** The ioctl's descriptor and the probe's inode are one file: slots that were bound by that descriptor lie in it. */
-function nameBindings(replay: Replay, thread: Thread, { fd, inode }: Attempt): void {
+function nameBindings(replay: Replay, thread: Thread, { fd, inode, startNs }: Attempt): void {
   if (Number.isNaN(fd) || Number.isNaN(inode)) return;
-  const process = replay.identity.processOf(thread.tid);
+  const process = replay.identity.processOf(thread.tid, startNs);
   for (const bound of replay.bindings) {
     const isSame = bound.fd === fd && Number.isNaN(bound.inode) && Number.isNaN(bound.toTs);
     if (isSame && bound.vm?.identity.process === process) bound.inode = inode;
