@@ -61,7 +61,7 @@ export function* systemCall(
   args: Readonly<Record<string, number>>,
   body: () => Flow<number>,
 ): Flow<CallResult> {
-  const number = CALL_NUMBERS[name]![isArm(task) ? 1 : 0]!;
+  const number = CALL_NUMBERS[name]![isArm(task) ? 1 : 0];
   const startNs = yield* emit(task, `sys_enter_${name}`, { __syscall_nr: number, ...args });
   const ret = yield* body();
   const endNs = yield* emit(task, `sys_exit_${name}`, { __syscall_nr: number, ret });

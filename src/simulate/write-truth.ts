@@ -20,10 +20,10 @@ export function truthOf({ options, truth, losses }: SimulatedRun): object {
     mechanism,
     clock: 'mono',
     vms: truth.vms,
-    conversions: truth.conversions.map(({ stopNs: _, ...conversion }) => conversion),
+    conversions: truth.conversions.map((conversion) => without(conversion, 'stopNs')),
     memory_faults: truth.memory_faults,
     punches: truth.punches,
-    reboots: truth.reboots.map(({ faults: _, ...reboot }) => reboot),
+    reboots: truth.reboots.map((reboot) => without(reboot, 'faults')),
     pins: truth.pins,
     expected_findings: expected,
     allowed_findings: allowed,
@@ -58,4 +58,11 @@ function carriedBy({ options }: SimulatedRun): string[] {
   if (has.has('probes')) carries.push('offsets');
   if (has.has('probes') && isInPlace && options.mechanism !== 'vcpu-run') carries.push('error_offset');
   return carries;
+}
+
+/** What is kept for the findings only is not written. */
+function without<T extends object>(row: T, name: keyof T): Partial<T> {
+  const copy: Partial<T> = { ...row };
+  delete copy[name];
+  return copy;
 }
