@@ -9,26 +9,31 @@
 -- param alone_ns = 100000000 : shortest stop that counts in a smaller group, ns
 -- param error_ns = 1000000000 : a stop from which the finding is an error, ns
 WITH asked AS (
-  SELECT *, size / 4096 AS pages,
+  SELECT conversion_id, vm_id, direction, origin, outcome, batch, stop_ns, size / 4096 AS pages,
     CASE WHEN size IS NULL THEN -1 WHEN size <= 4096 THEN 1 WHEN size < 16 * 4096 THEN 2 WHEN size < 512 * 4096 THEN 16
       WHEN size = 512 * 4096 THEN 512 ELSE 513 END AS bucket,
-    -- Ranges of one SNP request are one stop, blamed on the range that took longest.
-    max(stop_ns) OVER (PARTITION BY coalesce(batch, -conversion_id)) AS whole_ns,
-    row_number() OVER (PARTITION BY coalesce(batch, -conversion_id)
-      ORDER BY coalesce(commit_ns, resume_ns) - exit_ns DESC NULLS LAST, conversion_id) AS rank
+    coalesce(commit_ns, resume_ns) - exit_ns AS work_ns
   FROM conversion
   -- A call that pKVM answers at EL2 waits for nobody; what its stop has above that is the page's donation.
   WHERE origin <> 'vmm' AND mechanism <> 'pkvm-hyp' AND outcome IN ('done', 'failed', 'noop')
     AND certainty IN ('observed', 'inferred')
+), whole AS (
+  SELECT *, stop_ns AS whole_ns FROM asked WHERE batch IS NULL
+  UNION ALL
+  -- Ranges of one SNP request are one stop, blamed on the range that took longest.
+  SELECT *, max(stop_ns) OVER (PARTITION BY batch) AS whole_ns FROM asked WHERE batch IS NOT NULL
+  QUALIFY row_number() OVER (PARTITION BY batch ORDER BY work_ns DESC NULLS LAST, conversion_id) = 1
 ), stops AS (
-  SELECT *, CASE WHEN bucket = 513 THEN whole_ns / pages ELSE whole_ns END AS measure
-  FROM asked WHERE rank = 1 AND whole_ns IS NOT NULL
+  SELECT *, CASE WHEN bucket = 513 THEN whole_ns / pages ELSE whole_ns END AS measure FROM whole WHERE whole_ns IS NOT NULL
+), medians AS (
+  SELECT vm_id, direction, origin, bucket,
+    median(measure) FILTER (outcome = 'done') AS usual, count(*) FILTER (outcome = 'done') AS samples
+  FROM stops GROUP BY vm_id, direction, origin, bucket
 ), grouped AS (
-  SELECT *,
-    median(measure) FILTER (outcome = 'done') OVER g AS usual,
-    count(*) FILTER (outcome = 'done') OVER g AS samples
-  FROM stops
-  WINDOW g AS (PARTITION BY vm_id, direction, origin, bucket)
+  SELECT c.*, s.whole_ns, s.measure, m.usual, m.samples
+  FROM stops s JOIN medians m ON m.vm_id IS NOT DISTINCT FROM s.vm_id AND m.direction IS NOT DISTINCT FROM s.direction
+    AND m.origin = s.origin AND m.bucket = s.bucket
+  JOIN conversion c ON c.conversion_id = s.conversion_id
 ), tries AS (
   SELECT conversion_id, min(start_ns) AS first_try FROM conversion_attempt GROUP BY conversion_id
 ), stalled AS (

@@ -21,7 +21,9 @@ WITH asked AS (
     WHEN gpa = last_gpa + last_size THEN 1 WHEN gpa + size = last_gpa THEN -1 ELSE 0 END AS step
   FROM asked
 ), runs AS (
-  SELECT *, count(*) FILTER (step = 0) OVER (PARTITION BY vm_id, tid, direction, origin ORDER BY request_ns, conversion_id) AS run
+  -- A sum over ROWS: DuckDB takes fifty times as long for count(*) FILTER over the default frame.
+  SELECT *, sum(CASE WHEN step = 0 THEN 1 ELSE 0 END)
+    OVER (PARTITION BY vm_id, tid, direction, origin ORDER BY request_ns, conversion_id ROWS UNBOUNDED PRECEDING) AS run
   FROM stepped
 ), groups AS (
   SELECT vm_id, any_value(gmem_id) AS gmem_id, tid, any_value(vcpu) AS vcpu, direction, origin, run, count(*) AS n,
