@@ -18,12 +18,13 @@ WITH failing AS (
   WHERE f.tries >= CASE WHEN f.errno = 12 THEN $enomem_attempts ELSE $attempts END AND c.certainty IN ('observed', 'inferred')
 ), asked AS (
   SELECT *, outcome IN ('done', 'noop') AS progress,
-    count(*) FILTER (outcome IN ('done', 'noop')) OVER (PARTITION BY vm_id, direction, gpa ORDER BY request_ns, conversion_id) AS island
+    sum(CASE WHEN outcome IN ('done', 'noop') THEN 1 ELSE 0 END)
+      OVER (PARTITION BY vm_id, direction, gpa ORDER BY request_ns, conversion_id ROWS UNBOUNDED PRECEDING) AS island
   FROM conversion
   WHERE origin = 'explicit' AND gpa IS NOT NULL AND outcome IN ('done', 'noop', 'refused', 'failed')
     AND certainty IN ('observed', 'inferred')
 ), by_requests AS (
-  SELECT vm_id, any_value(gmem_id) AS gmem_id, any_value(vcpu) AS vcpu, direction, gpa, max(size) AS size,
+  SELECT vm_id, min(gmem_id) AS gmem_id, arg_min(vcpu, conversion_id) AS vcpu, direction, gpa, max(size) AS size,
     sum(greatest(failed_attempts, 1)) AS tries, min(request_ns) AS since_ns, max(coalesce(resume_ns, request_ns)) AS until_ns,
     max(last_errno) AS errno, min(certainty) AS certainty, CASE WHEN max(last_errno) > 0 THEN 'attempts' ELSE 'requests' END AS what,
     list(struct_pack(trace_id := evidence_trace, cpu := evidence_cpu, seq := evidence_seq, ts_ns := evidence_ns) ORDER BY request_ns)[1:10] AS evidence
@@ -42,7 +43,7 @@ WITH failing AS (
   FROM memory_fault f JOIN conversion c USING (conversion_id)
   WHERE c.outcome = 'noop' AND f.gpa IS NOT NULL AND f.certainty IN ('observed', 'inferred')
 ), by_faults AS (
-  SELECT f.vm_id, any_value(f.gmem_id) AS gmem_id, f.vcpu, any_value(f.direction) AS direction, f.gpa, 4096 AS size,
+  SELECT f.vm_id, min(f.gmem_id) AS gmem_id, f.vcpu, min(f.direction) AS direction, f.gpa, 4096 AS size,
     count(*) AS tries, min(f.ts_ns) AS since_ns, max(f.ts_ns) AS until_ns, NULL AS errno, min(f.certainty) AS certainty,
     'faults on memory that was converted already' AS what,
     list(struct_pack(trace_id := f.evidence_trace, cpu := f.evidence_cpu, seq := f.evidence_seq, ts_ns := f.ts_ns) ORDER BY f.ts_ns)[1:10] AS evidence

@@ -8,9 +8,9 @@
 -- param latency_ns = 1000000 : a fault that took longer makes it a warning, ns
 WITH steps AS (
   SELECT trace_id, tid, cpu, seq, ts_ns, kind, address,
-    count(*) FILTER (kind = kind_code('guest_fault')) OVER w AS fault
+    sum(CASE WHEN kind = kind_code('guest_fault') THEN 1 ELSE 0 END) OVER w AS fault
   FROM memory_event WHERE kind IN (kind_code('guest_fault'), kind_code('spte_requested'), kind_code('spte_set'))
-  WINDOW w AS (PARTITION BY trace_id, tid ORDER BY ts_ns, cpu, seq)
+  WINDOW w AS (PARTITION BY trace_id, tid ORDER BY ts_ns, cpu, seq ROWS UNBOUNDED PRECEDING)
 ), asked AS (
   -- The page of a fault is asked for again and again until it is set; a fault may set several pages, one after the other.
   SELECT trace_id, tid, fault, address AS gpa, min(ts_ns) AS first_ns, count(*) AS tries
@@ -34,9 +34,9 @@ WITH steps AS (
 )
 SELECT CASE WHEN max(latency) > $latency_ns THEN 'warning' ELSE 'info' END AS severity,
   CASE WHEN bool_and(lost_within(fault_ns, coalesce(set_ns, first_ns))) THEN 'inconclusive' ELSE 'fail' END AS verdict,
-  vm_id, NULL::INTEGER AS gmem_id, arg_max(vcpu, latency) AS vcpu,
+  vm_id, NULL::INTEGER AS gmem_id, arg_max(vcpu, rank) AS vcpu,
   concat(fmt_count(count(*)), ' faults asked for their page again, up to ', max(tries), ' times, the slowest (gpa ',
-    fmt_hex(arg_max(gpa, latency)), ') for ', fmt_ns(max(latency)),
+    fmt_hex(arg_max(gpa, rank)), ') for ', fmt_ns(max(latency)),
     CASE WHEN bool_or(is_flip OR is_punch) THEN concat('; ', count(*) FILTER (is_flip OR is_punch), ' of them during a conversion or punch')
       ELSE '' END) AS title,
   min(fault_ns) AS since_ns, max(coalesce(set_ns, first_ns)) AS until_ns, count(*) AS count, 'observed' AS certainty,
@@ -44,4 +44,4 @@ SELECT CASE WHEN max(latency) > $latency_ns THEN 'warning' ELSE 'info' END AS se
     THEN 'conversions and punches of the same VM invalidate what the fault had looked up: convert larger ranges less often'
     ELSE 'vCPUs accept pages of one 2 MiB range at the same time: let them accept ranges of their own' END AS hint,
   list(evidence ORDER BY latency DESC)[1:10] AS evidence
-FROM placed GROUP BY vm_id HAVING count(*) >= $faults
+FROM (SELECT *, struct_pack(latency := latency, since := -fault_ns, tid := tid) AS rank FROM placed) GROUP BY vm_id HAVING count(*) >= $faults
