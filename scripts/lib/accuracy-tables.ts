@@ -221,7 +221,8 @@ export function renderUnavailable(results: readonly Result[], rules: readonly st
   const recordings = new Map<string, number>();
   for (const { unavailable } of results) {
     for (const { what, missing } of unavailable) {
-      const key = `\`${what}\` | ${missing.replaceAll('|', '\\|')}`;
+      // how many of something it were differs from trace to trace
+      const key = `\`${what}\` | ${missing.replace(/\b\d[\d,]*\b/g, 'n').replaceAll('|', '\\|')}`;
       if (rules.includes(what)) recordings.set(key, (recordings.get(key) ?? 0) + 1);
     }
   }
