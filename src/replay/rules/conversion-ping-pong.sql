@@ -26,8 +26,8 @@ WITH flips AS (
   SELECT vm_id, place, min(first_ns) AS since_ns, max(ts_ns) AS until_ns FROM paced
   WHERE ts_ns - first_ns <= $window_ns GROUP BY vm_id, place
 ), grouped AS (
-  SELECT t.vm_id, count(DISTINCT t.place) AS places, count(DISTINCT t.conversion_id) AS n, any_value(t.gmem_id) AS gmem_id,
-    any_value(t.vcpu) AS vcpu, min(t.place) AS gpa, arg_max(t.size, t.place) AS size,
+  SELECT t.vm_id, count(DISTINCT t.place) AS places, count(DISTINCT t.conversion_id) AS n, min(t.gmem_id) AS gmem_id,
+    arg_min(t.vcpu, t.conversion_id) AS vcpu, min(t.place) AS gpa,
     bool_and(t.origin = 'implicit') AS is_alias, min(h.since_ns) AS since_ns, max(h.until_ns) AS until_ns,
     min(t.certainty) AS certainty
   FROM hot h JOIN turned t ON t.vm_id = h.vm_id AND t.place = h.place AND t.ts_ns BETWEEN h.since_ns AND h.until_ns

@@ -23,14 +23,14 @@ met AS (
 )
 SELECT 'warning' AS severity,
   CASE WHEN bool_and(doubtful) THEN 'inconclusive' ELSE 'fail' END AS verdict,
-  vm_id, any_value(gmem_id) AS gmem_id, arg_max(vcpu, tries) AS vcpu,
-  concat('conversion to private of gpa ', fmt_hex(arg_max(gpa, tries)), ' met a DMA mapping (iova ', fmt_hex(arg_max(iova, tries)),
-    ', offset ', fmt_hex(arg_max(where_at, tries)), ') ', max(tries), ' times',
+  vm_id, min(gmem_id) AS gmem_id, arg_max(vcpu, rank) AS vcpu,
+  concat('conversion to private of gpa ', fmt_hex(arg_max(gpa, rank)), ' met a DMA mapping (iova ', fmt_hex(arg_max(iova, rank)),
+    ', offset ', fmt_hex(arg_max(where_at, rank)), ') ', max(tries), ' times',
     CASE WHEN count(*) > 1 THEN concat('; ', count(*), ' conversions did so') ELSE '' END) AS title,
   min(since_ns) AS since_ns, max(until_ns) AS until_ns, count(*) AS count, min(certainty) AS certainty,
   CASE WHEN stays THEN 'the mapping is never taken down: find why the device keeps it'
     ELSE 'unmap for DMA before converting to private, not after the first EAGAIN' END AS hint,
   list(evidence ORDER BY since_ns)[1:10] AS evidence
-FROM (SELECT *, EXISTS (SELECT 1 FROM lost WHERE coalesce(from_ns, 0) <= p.until_ns
+FROM (SELECT *, struct_pack(tries := tries, since := -since_ns) AS rank, EXISTS (SELECT 1 FROM lost WHERE coalesce(from_ns, 0) <= p.until_ns
     AND coalesce(to_ns, 9223372036854775807) >= p.since_ns) AS doubtful FROM per_conversion p)
 GROUP BY vm_id, stays

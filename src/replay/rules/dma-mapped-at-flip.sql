@@ -17,13 +17,13 @@ WITH met AS (
 )
 SELECT 'error' AS severity,
   CASE WHEN lost_within(min(mapped_ns), max(commit_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
-  vm_id, any_value(gmem_id) AS gmem_id, any_value(vcpu) AS vcpu,
-  concat(fmt_range(min(gpa), arg_min(size, gpa)), ' became private while iova ', fmt_hex(arg_min(iova, gpa)), ' still mapped it for DMA',
+  vm_id, min(gmem_id) AS gmem_id, arg_min(vcpu, conversion_id) AS vcpu,
+  concat(fmt_range(min(gpa), arg_min(size, struct_pack(gpa := gpa, size := size))), ' became private while iova ', fmt_hex(arg_min(iova, struct_pack(gpa := gpa, iova := iova))), ' still mapped it for DMA',
     CASE WHEN bool_or(unmapped_ns IS NULL) THEN ', to the end of the trace'
       ELSE concat(', for ', fmt_ns(max(unmapped_ns - commit_ns)), ' more') END,
     CASE WHEN count(DISTINCT conversion_id) > 1 THEN concat('; ', count(DISTINCT conversion_id), ' conversions did so') ELSE '' END) AS title,
   min(commit_ns) AS since_ns, max(coalesce(unmapped_ns, resume_ns, commit_ns)) AS until_ns,
   count(DISTINCT conversion_id) AS count, min(certainty) AS certainty,
   'a pinned page cannot become private, so this mapping was made without a pin (PFNMAP, dma-buf, peer): unmap it before the conversion' AS hint,
-  list(DISTINCT evidence)[1:10] AS evidence
+  list_sort(list(DISTINCT evidence))[1:10] AS evidence
 FROM met GROUP BY vm_id, tid HAVING count(DISTINCT conversion_id) >= $count

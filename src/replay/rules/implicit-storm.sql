@@ -33,7 +33,7 @@ WITH faults AS (
     abs(f.gpa - lag(f.gpa) OVER (PARTITION BY f.vm_id, f.vcpu ORDER BY f.ts_ns)) = 4096 AS is_next
   FROM faults f JOIN storms s ON s.vm_id = f.vm_id AND f.ts_ns BETWEEN s.since_ns AND s.until_ns
 )
-SELECT 'info' AS severity, 'fail' AS verdict, vm_id, NULL::INTEGER AS gmem_id, mode(vcpu) AS vcpu,
+SELECT 'info' AS severity, 'fail' AS verdict, vm_id, NULL::INTEGER AS gmem_id, arg_min(vcpu, struct_pack(ts := ts_ns, vcpu := vcpu)) AS vcpu,
   concat(fmt_count(count(*)), ' pages were converted by faults, at the peak ', fmt_count(any_value(peak)), ' in ', fmt_ns($window_ns), ', ',
     CAST(any_value(peak_share) AS INTEGER), ' % of the exits to userspace; ', CAST(100 * avg(CASE WHEN is_next THEN 1 ELSE 0 END) AS INTEGER),
     ' % were the neighbour of the page before') AS title,

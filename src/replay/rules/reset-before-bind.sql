@@ -38,11 +38,11 @@ WITH boots AS (
 )
 SELECT CASE WHEN sum(faults) > 0 THEN 'warning' ELSE 'info' END AS severity,
   CASE WHEN lost_within(min(reboot_ns), max(bound_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
-  vm_id, any_value(gmem_id) AS gmem_id, NULL::INTEGER AS vcpu,
+  vm_id, min(gmem_id) AS gmem_id, NULL::INTEGER AS vcpu,
   concat(fmt_count(sum(size) / 4096), ' page(s) left shared before reboot ', epoch, ' were bound at ', fmt_range(min(gpa), arg_min(size, gpa)),
     ' after the reset to private, which did not cover that',
     CASE WHEN sum(faults) > 0 THEN concat('; ', fmt_count(sum(faults)), ' of them faulted') ELSE '' END) AS title,
   min(reset_ns) AS since_ns, max(bound_ns) AS until_ns, CAST(sum(size) / 4096 AS BIGINT) AS count, min(certainty) AS certainty,
   'bind the memslots first, then set the memory private: KVM_SET_MEMORY_ATTRIBUTES speaks of guest addresses, not of the file' AS hint,
-  list(DISTINCT evidence) AS evidence
+  list_sort(list(DISTINCT evidence)) AS evidence
 FROM judged GROUP BY vm_id, epoch HAVING sum(size) / 4096 >= $pages

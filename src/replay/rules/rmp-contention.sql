@@ -28,20 +28,20 @@ WITH owners AS (
   GROUP BY o.vm_id, e.vcpu, floor(e.address / 4096) * 4096
   HAVING count(*) >= $spins
 ), problems AS (
-  SELECT vm_id, 'repeated' AS what, mode(vcpu) AS vcpu, count(*) AS n, count(DISTINCT gpa) AS pages, min(gpa) AS gpa, NULL::BIGINT AS status,
+  SELECT vm_id, 'repeated' AS what, min(vcpu) AS vcpu, count(*) AS n, count(DISTINCT gpa) AS pages, min(gpa) AS gpa, NULL::BIGINT AS status,
     min(first_ns) AS since_ns, max(ts_ns) AS until_ns, list(evidence ORDER BY ts_ns)[1:10] AS evidence
   FROM repeated WHERE ts_ns - first_ns <= $within_ns GROUP BY vm_id HAVING count(DISTINCT gpa) >= $pages
   UNION ALL BY NAME
-  SELECT vm_id, 'storm' AS what, mode(vcpu) AS vcpu, max(rate) AS n, count(DISTINCT gpa) AS pages, min(gpa) AS gpa,
+  SELECT vm_id, 'storm' AS what, min(vcpu) AS vcpu, max(rate) AS n, count(DISTINCT gpa) AS pages, min(gpa) AS gpa,
     min(ts_ns) - 1000000000 AS since_ns, max(ts_ns) AS until_ns, list(evidence ORDER BY ts_ns)[1:10] AS evidence
   FROM storms WHERE rate >= $psmash_rate GROUP BY vm_id
   UNION ALL BY NAME
-  SELECT vm_id, 'failed' AS what, mode(vcpu) AS vcpu, count(*) AS n, count(DISTINCT gpa) AS pages, min(gpa) AS gpa,
-    mode(psmash_ret) AS status, min(ts_ns) AS since_ns, max(ts_ns) AS until_ns, list(evidence ORDER BY ts_ns)[1:10] AS evidence
+  SELECT vm_id, 'failed' AS what, min(vcpu) AS vcpu, count(*) AS n, count(DISTINCT gpa) AS pages, min(gpa) AS gpa,
+    max(psmash_ret) AS status, min(ts_ns) AS since_ns, max(ts_ns) AS until_ns, list(evidence ORDER BY ts_ns)[1:10] AS evidence
   FROM rmp WHERE psmash_ret <> 0 GROUP BY vm_id
   UNION ALL BY NAME
-  SELECT vm_id, 'spin' AS what, mode(vcpu) AS vcpu, sum(n) AS n, count(*) AS pages, CAST(min(gpa) AS BIGINT) AS gpa, min(since_ns) AS since_ns,
-    max(until_ns) AS until_ns, any_value(evidence) AS evidence
+  SELECT vm_id, 'spin' AS what, min(vcpu) AS vcpu, sum(n) AS n, count(*) AS pages, CAST(min(gpa) AS BIGINT) AS gpa, min(since_ns) AS since_ns,
+    max(until_ns) AS until_ns, arg_min(evidence, since_ns) AS evidence
   FROM spins s WHERE NOT EXISTS (SELECT 1 FROM rmp r WHERE r.vm_id = s.vm_id AND r.gpa = s.gpa) GROUP BY vm_id
 )
 SELECT CASE what WHEN 'failed' THEN 'error' WHEN 'spin' THEN 'error' ELSE 'warning' END AS severity,

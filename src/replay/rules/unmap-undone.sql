@@ -30,18 +30,18 @@ WITH tries AS (
 ), undone AS (
   SELECT u.conversion_id, any_value(u.vm_id) AS vm_id, any_value(u.gmem_id) AS gmem_id, any_value(u.vcpu) AS vcpu, any_value(u.gpa) AS gpa,
     any_value(u.size) AS size, any_value(u.outcome) AS outcome, any_value(u.certainty) AS certainty, any_value(u.evidence) AS evidence,
-    count(DISTINCT t.page) AS pages, count(DISTINCT u.attempt) FILTER (u.next_errno > 0) AS failed, mode(t.tid) AS toucher,
+    count(DISTINCT t.page) AS pages, count(DISTINCT u.attempt) FILTER (u.next_errno > 0) AS failed, min(t.tid) AS toucher,
     min(t.ts_ns) AS since_ns, max(u.next_end) AS until_ns
   FROM unmapped u JOIN touches t ON t.conversion_id = u.conversion_id AND t.attempt = u.attempt
   GROUP BY u.conversion_id HAVING count(DISTINCT t.page) >= $pages
 )
 SELECT CASE WHEN max(failed) >= $failed THEN 'warning' ELSE 'info' END AS severity,
   CASE WHEN bool_and(lost_within(since_ns, until_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
-  vm_id, any_value(gmem_id) AS gmem_id, arg_max(vcpu, failed) AS vcpu,
-  concat(fmt_count(sum(pages)), ' page(s) of ', fmt_range(arg_max(gpa, failed), arg_max(size, failed)), ' were faulted in again by ',
+  vm_id, min(gmem_id) AS gmem_id, arg_max(vcpu, rank) AS vcpu,
+  concat(fmt_count(sum(pages)), ' page(s) of ', fmt_range(arg_max(gpa, rank), arg_max(size, rank)), ' were faulted in again by ',
     coalesce((SELECT max(comm) FROM task WHERE task.tid = toucher), 'thread'), ' (', toucher, ') between two tries to make it private; ',
     max(failed), ' tries failed after that', CASE WHEN count(*) > 1 THEN concat('; ', count(*), ' conversions met this') ELSE '' END) AS title,
   min(since_ns) AS since_ns, max(until_ns) AS until_ns, count(*) AS count, min(certainty) AS certainty,
   'stop what touches the memory before converting it, not after the first EAGAIN: each try unmaps it anew' AS hint,
   list(evidence ORDER BY since_ns)[1:10] AS evidence
-FROM undone GROUP BY vm_id, toucher
+FROM (SELECT *, struct_pack(failed := failed, first := -conversion_id) AS rank FROM undone) GROUP BY vm_id, toucher

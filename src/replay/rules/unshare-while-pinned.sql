@@ -19,7 +19,7 @@ WITH taken_back AS (
     bool_or(ref_how = 'pin') AS is_pin, bool_or(is_lost) AS is_lost, min(request_ns) AS since_ns, min(taken_ns) AS taken_ns, max(coalesce(commit_ns, request_ns)) AS last_ns,
     max(coalesce(dropped_ns, commit_ns)) AS until_ns, bool_or(dropped_ns IS NULL) AS is_held, min(certainty) AS certainty,
     list(DISTINCT struct_pack(trace_id := evidence_trace, cpu := evidence_cpu, seq := evidence_seq,
-      ts_ns := evidence_ns))[1:10] AS evidence
+      ts_ns := evidence_ns)) AS evidence
   FROM taken_back GROUP BY vm_id, holder HAVING count(DISTINCT conversion_id) >= $count
 )
 SELECT 'warning' AS severity,
@@ -31,5 +31,5 @@ SELECT 'warning' AS severity,
     CASE WHEN is_lost THEN '; the host kernel touched it then and the contents were lost' ELSE '' END) AS title,
   since_ns, until_ns, n AS count, certainty,
   'the host must let go of a page before it tells the guest that it is done with it' AS hint,
-  list_sort(evidence) AS evidence
+  list_sort(evidence)[1:10] AS evidence
 FROM grouped

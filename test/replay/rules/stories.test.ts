@@ -25,7 +25,7 @@ const running = (type: number = VM_TYPE.sw): string =>
 
 async function findings(rule: string, ...parts: readonly string[]): Promise<readonly string[]> {
   const told = await tell(...parts);
-  return told.finding.filter((f) => f.rule === rule).map((f) => `${String(f.verdict)}: ${String(f.title)}`);
+  return told.finding.filter((f) => f['rule'] === rule).map((f) => `${String(f['verdict'])}: ${String(f['title'])}`);
 }
 
 function repeat(n: number, make: (k: number) => string): string {
@@ -161,7 +161,7 @@ describe('rmp-contention', () => {
 
   it('without the tracepoint it cannot be judged', async () => {
     const told = await tell(running(VM_TYPE.snp));
-    expect(told.unavailable.filter((row) => row.what === 'rmp-contention')).toEqual([
+    expect(told.unavailable.filter((row) => row['what'] === 'rmp-contention')).toEqual([
       { what: 'rmp-contention', missing: 'no kvm:kvm_rmp_fault', record: '-e kvm:kvm_rmp_fault' },
     ]);
   });
