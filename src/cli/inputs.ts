@@ -104,12 +104,35 @@ function offsetsOf(options: readonly string[], paths: readonly string[]): Readon
   return offsets;
 }
 
+/** Clocks of the kernel's tracers (kernel/trace/trace.c, trace_clocks) and of perf_event_open. */
+const CLOCKS = [
+  'local',
+  'global',
+  'counter',
+  'uptime',
+  'perf',
+  'mono',
+  'mono_raw',
+  'boot',
+  'tai',
+  'realtime',
+  'x86-tsc',
+  's390-tod',
+  'ppc-tb',
+];
+
+function checkClock(clock: string | undefined): void {
+  if (clock === undefined || CLOCKS.includes(clock)) return;
+  throw new TraceError('usage', `--clock ${clock}: not a clock of the kernel`, { hint: `one of ${CLOCKS.join(', ')}` });
+}
+
 /** Opens folders and gives each trace its clock, offset and probes. `warn` gets what the user should know. */
 export async function findTraces(
   paths: readonly string[],
   options: InputOptions,
   warn: (message: string) => void,
 ): Promise<readonly FoundTrace[]> {
+  checkClock(options.clock);
   const probes = options.probes === undefined ? null : await readProbes(options.probes);
   const found: Found[] = [];
   for (const path of paths) {

@@ -40,6 +40,8 @@ const SHOWS_VM_THREAD = [
 export async function readEventTables(store: Store): Promise<EventTable[]> {
   const rows = await store.rows(`
     SELECT system, name, table_name, list_distinct(flatten(list(list_transform(fields, f -> f.name)))) AS fields,
+      (SELECT coalesce(list(column_name), []) FROM duckdb_columns() c
+        WHERE c.table_name = event_type.table_name AND data_type = 'VARCHAR') AS texts,
       max(probe_fn) AS probe_fn, max(probe_return) AS probe_return, sum(rows)::DOUBLE AS rows
     FROM event_type GROUP BY ALL HAVING sum(rows) > 0 ORDER BY system, name`);
   return rows.map((row) => ({
@@ -47,6 +49,7 @@ export async function readEventTables(store: Store): Promise<EventTable[]> {
     name: row['name'] as string,
     table: row['table_name'] as string,
     fields: row['fields'] as string[],
+    texts: new Set(row['texts'] as string[]),
     probeFn: row['probe_fn'] as string | null,
     isReturn: row['probe_return'] as boolean | null,
     rows: row['rows'] as number,
@@ -100,7 +103,9 @@ async function findVmFrames(store: Store, statements: readonly Statement[]): Pro
  */
 export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
   const statements = loadVocabulary(await readEventTables(store));
-  await store.run('CREATE OR REPLACE MACRO pages(n) AS CAST(n AS DOUBLE) * 4096; DROP TABLE IF EXISTS memory_event');
+  await store.run(
+    'CREATE OR REPLACE MACRO pages(n) AS TRY_CAST(n AS DOUBLE) * 4096; DROP TABLE IF EXISTS memory_event',
+  );
   await findVmTasks(store, statements);
   await findVmFrames(store, statements);
   const selects = statements.flatMap((s) => (s.sql === null ? [] : [relevant(s)]));

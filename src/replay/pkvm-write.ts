@@ -1,7 +1,7 @@
 /** What pKVM adds to the result tables: references on donated frames, and the host's accesses to private pages. */
 import { PAGE_SIZE } from '../base/units.js';
 import { orNull } from './event.js';
-import { endOf, writeTable, type Tables } from './write.js';
+import { endOf, writeTable, type Tables } from './result-tables.js';
 
 /** Shorter references are noise of the kernel's own paths (references.ts). */
 const SHORTEST_KEPT_NS = 1_000_000;

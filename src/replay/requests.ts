@@ -396,6 +396,17 @@ export function abandonRequest(replay: Replay, thread: Thread, atNs: number): vo
   markConverting(replay, request, atNs, null);
   if (request.origin === 'implicit' && request.attempts.length === 0) return;
   const last = request.attempts[request.attempts.length - 1];
-  const outcome: Outcome = last && !(last.errno > 0) ? 'done' : 'unknown';
-  keepRow(replay, request, rowOf(request, NaN, outcome, 'inferred'));
+  const isDone = last !== undefined && !(last.errno > 0) && !mayGoOn(request, last);
+  const row = rowOf(request, NaN, isDone ? 'done' : 'unknown', 'inferred');
+  if (!isDone) row.commitNs = NaN;
+  // Chunks that nobody saw may belong to it: then its size is a guess.
+  if (last && !request.rangeKnown && mayGoOn(request, last)) row.certainty = 'assumed';
+  keepRow(replay, request, row);
+}
+
+/** Whether more chunks of a MapGPA may follow the last one seen. */
+function mayGoOn({ way, rangeKnown, attempts, size }: Request, last: Attempt): boolean {
+  if (way !== 'tdx-mapgpa') return false;
+  if (!rangeKnown) return last.size === TDX_CHUNK;
+  return attempts.reduce((sum, attempt) => sum + (attempt.errno > 0 ? 0 : attempt.size), 0) < size;
 }

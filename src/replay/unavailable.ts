@@ -5,7 +5,7 @@ import { readEventTables } from './memory-events.js';
 import { platformOf } from './platforms.js';
 import { guessProbeFunction } from './probe-names.js';
 import type { Replay } from './state.js';
-import { writeTable, type Tables } from './write.js';
+import { writeTable, type Tables } from './result-tables.js';
 
 /** Tracepoints and probes that came, as sources: `event kvm.kvm_exit`, `probe kvm_gmem_bind`. */
 async function readSeen(store: Store): Promise<Set<string>> {

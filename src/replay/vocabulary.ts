@@ -20,6 +20,8 @@ export interface EventTable {
   readonly name: string;
   readonly table: string;
   readonly fields: readonly string[];
+  /** Columns that hold text: of numbers, where one value of a probe was damaged or could not be fetched. */
+  readonly texts: ReadonlySet<string>;
   readonly probeFn: string | null;
   /** null: a tracepoint. */
   readonly isReturn: boolean | null;
@@ -61,9 +63,15 @@ function columnOf(field: string): string {
 function selectFrom(table: EventTable, wanted: readonly Wanted[]): string {
   const columns = wanted.map((w) => {
     const found = w.aliases.find((alias) => table.fields.includes(alias));
-    return found === undefined ? `NULL::BIGINT AS "${w.name}"` : `"${columnOf(found)}" AS "${w.name}"`;
+    return `${found === undefined ? 'NULL::BIGINT' : valueOf(table, columnOf(found))} AS "${w.name}"`;
   });
   return `SELECT ${BASE_COLUMNS}, ${columns.join(', ')} FROM "${table.table}"`;
+}
+
+/** The column as a number; text that is none reads as NULL. */
+function valueOf(table: EventTable, column: string): string {
+  if (!table.texts.has(column)) return `"${column}"`;
+  return `coalesce(TRY_CAST("${column}" AS BIGINT)::HUGEINT, TRY_CAST("${column}" AS UBIGINT)::HUGEINT)`;
 }
 
 function covers(table: EventTable, wanted: readonly Wanted[]): boolean {
@@ -102,7 +110,7 @@ export function resolveSource(tables: readonly EventTable[], kind: string, name:
 
 function outerColumn(name: string, given: ReadonlySet<string>): string {
   if (!given.has(name)) return `NULL::DOUBLE AS ${name}`;
-  if (name === 'vm_key') return `CAST(CAST(vm_key AS HUGEINT) & ${POINTER_MASK}::HUGEINT AS DOUBLE) AS vm_key`;
+  if (name === 'vm_key') return `CAST(TRY_CAST(vm_key AS HUGEINT) & ${POINTER_MASK}::HUGEINT AS DOUBLE) AS vm_key`;
   return `TRY_CAST(${name} AS DOUBLE) AS ${name}`;
 }
 

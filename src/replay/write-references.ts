@@ -4,7 +4,7 @@ import { orNull } from './event.js';
 import type { Gmem } from './gmems.js';
 import type { FramePage, Reference } from './references.js';
 import type { AttemptRecord, Conversion } from './state.js';
-import { endOf, writeTable, type Tables } from './write.js';
+import { endOf, writeTable, type Tables } from './result-tables.js';
 
 const EAGAIN = 11;
 /** Pages of one call are taken (and dropped) within this time. */
@@ -121,7 +121,7 @@ function writeRuns(tables: Tables): void {
         certainty: 'observed',
       });
     }
-    if (!replay.sources.pageRefs) writeSuspected(tables, blocked, writer.add);
+    if (!replay.sources.pageRefs) writeSuspected(tables, blocked, (row) => writer.add(row));
   });
 }
 

@@ -1,51 +1,20 @@
 /** Writes what the replay found into the result tables. Times become absolute again; what is not known becomes NULL. */
-import { openRowWriter, type RowValue, type RowWriter } from '../store/bulk.js';
-import type { Store } from '../store/db.js';
-import { RESULT_TABLES } from '../store/schema.js';
 import { PAGE_SIZE } from '../base/units.js';
+import type { RowValue } from '../store/bulk.js';
+import type { Store } from '../store/db.js';
 import { displayState, unpackAxes } from './axes.js';
-import type { Locator } from './bindings.js';
 import { orNull } from './event.js';
-import type { Facts } from './facts.js';
+import { collectGmems, type Gmem, type GmemIndex } from './gmems.js';
 import { forEachInterval } from './interval-log.js';
 import { forEachOfAll } from './intervals.js';
-import { collectGmems, type Gmem, type GmemIndex } from './gmems.js';
-import type { TaskFacts } from './processes.js';
-import type { References } from './references.js';
-import { settle } from './settle.js';
-import type { Conversion, Mechanism, Replay, VmState } from './state.js';
 import { writeFrameReferences, writeHostAccesses } from './pkvm-write.js';
 import { platformOf } from './platforms.js';
-import { writeReferences } from './write-references.js';
+import type { TaskFacts } from './processes.js';
+import { endOf, writeTable, type Results, type Tables } from './result-tables.js';
+import { settle } from './settle.js';
+import type { Conversion, Mechanism, Replay, VmState } from './state.js';
 import { writeUnavailable } from './unavailable.js';
-import type { Statement } from './vocabulary.js';
-
-export interface Results {
-  readonly replay: Replay;
-  readonly references: References;
-  readonly tasks: TaskFacts;
-  readonly statements: readonly Statement[];
-  readonly baseNs: bigint;
-  readonly facts: Facts;
-}
-
-export interface Tables extends Results {
-  readonly locator: Locator;
-  readonly gmems: GmemIndex;
-  readonly store: Store;
-  /** Absolute ns of a relative time, null for NaN; a bigint only where a number would not be exact (104 days and more). */
-  readonly ns: (relative: number) => number | bigint | null;
-}
-
-/** Opens a table, lets `fill` add its rows, closes it. */
-export function writeTable(store: Store, name: string, fill: (writer: RowWriter) => void): void {
-  const writer = openRowWriter(
-    store,
-    RESULT_TABLES.find((t) => t.name === name)!,
-  );
-  fill(writer);
-  writer.close();
-}
+import { writeReferences } from './write-references.js';
 
 function vmIdOf(vm: VmState | null): RowValue {
   return vm?.identity.id ?? null;
@@ -85,13 +54,6 @@ function writeVms({ store, replay, tasks, facts, ns }: Tables): void {
           certainty,
         });
   });
-}
-
-/** End of a VM: its own event, or the end of the last of its vCPU threads; NaN where neither was seen. */
-export function endOf(vm: VmState, facts: Facts): number {
-  if (!Number.isNaN(vm.identity.endTs)) return vm.identity.endTs;
-  const ends = [...vm.identity.vcpus.values()].map((v) => facts.threads.get(v.tid)?.endTs ?? NaN);
-  return ends.length > 0 && ends.every((t) => !Number.isNaN(t)) ? Math.max(...ends) : NaN;
 }
 
 function writeGmems({ store, gmems, ns }: Tables): void {

@@ -203,7 +203,8 @@ function statementName(type: number): string {
 
 /** A text as an SQL string literal. */
 export function sqlText(text: string | null): string {
-  return text === null ? 'NULL' : `'${text.replaceAll("'", "''")}'`;
+  // A statement ends at a NUL byte, wherever it stands.
+  return text === null ? 'NULL' : `'${text.replaceAll("'", "''").replaceAll('\0', '\uFFFD')}'`;
 }
 
 /** A name as a quoted SQL identifier. */

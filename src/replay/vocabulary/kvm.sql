@@ -39,7 +39,7 @@ FROM {event kvmmmu.kvm_mmu_set_spte: gfn};
 SELECT 'spte_requested' AS kind, pages(gfn) AS address, pfn AS value
 FROM {event kvmmmu.kvm_mmu_spte_requested: gfn, pfn};
 
-SELECT 'hva_unmap' AS kind, "start" AS address, CAST("end" AS DOUBLE) - CAST("start" AS DOUBLE) AS size
+SELECT 'hva_unmap' AS kind, "start" AS address, TRY_CAST("end" AS DOUBLE) - TRY_CAST("start" AS DOUBLE) AS size
 FROM {event kvm.kvm_unmap_hva_range: start, end};
 
 -- A write of 6 to port 0xcf9, or of 0xfe to 0x64, resets the machine.

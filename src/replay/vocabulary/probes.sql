@@ -81,5 +81,5 @@ SELECT 'run_enter' AS kind, kvm AS vm_key, vcpu_id AS vcpu, reason AS value, u1 
   ret AS result
 FROM {probe kvm_arch_vcpu_ioctl_run: kvm, vcpu_id, reason, u0?, u1?, u2?, ret?};
 
-SELECT 'map_gpa' AS kind, vcpu_id AS vcpu, "next" AS address, CAST("end" AS DOUBLE) - CAST("next" AS DOUBLE) AS size
+SELECT 'map_gpa' AS kind, vcpu_id AS vcpu, "next" AS address, TRY_CAST("end" AS DOUBLE) - TRY_CAST("next" AS DOUBLE) AS size
 FROM {probe __tdx_map_gpa: vcpu_id, next, end};
