@@ -70,6 +70,7 @@ interface CaptureFile {
 function recordingOf(run: SimulatedRun, path: string): Recording {
   // through JSON, as a reader of the files would get them
   const capture = JSON.parse(JSON.stringify(captureOf(run))) as CaptureFile;
+  const truth = JSON.parse(JSON.stringify(truthOf(run))) as Truth;
   return {
     name: 'simulated',
     files: [path],
@@ -77,8 +78,17 @@ function recordingOf(run: SimulatedRun, path: string): Recording {
     notFindings: [],
     allowedFindings: [],
     toleranceNs: capture.time_tolerance_ns,
-    truth: JSON.parse(JSON.stringify(truthOf(run))) as Truth,
+    truth: run.losses.length > 0 ? asOneVm(truth) : truth,
   };
+}
+
+/**
+ * Where events are lost, VMs of the answer cannot be told by their threads: tids are used again, and a guest that was made
+ * anew keeps its own. Rows are then held against the conversions of all VMs, by range and time.
+ */
+function asOneVm(truth: Truth): Truth {
+  const conversions = truth.conversions.map((conversion) => ({ ...conversion, vm: 'any' }));
+  return { ...truth, vms: truth.vms.map((vm) => ({ ...vm, id: 'any' })), conversions };
 }
 
 /** The replay's answer to the run, held against what really happened. */
