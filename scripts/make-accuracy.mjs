@@ -169,7 +169,7 @@ ${tables.renderFailures(real)}
 
 ## Synthetic captures
 
-**Not recorded**: a generator that shares no code with this project wrote these traces of TDX, SEV-SNP and the proposed
+**Not recorded**: a generator that is no part of this project wrote these traces of TDX, SEV-SNP and the proposed
 KVM_EXIT_UNSHARE, for want of such hosts.
 
 ${tables.renderTotals(synthetic)}
@@ -218,7 +218,7 @@ ${tables.renderFailures([...whole, ...groups.flatMap((group) => group.lossy)])}
 
 ### Rules
 
-Of the whole runs, default thresholds. Rules that are not listed were expected nowhere and found nothing wrong.
+Of the whole runs, default thresholds. A rule that is not listed was expected nowhere and reported nothing that was not expected.
 
 ${tables.renderRules(asked)}`;
 }
