@@ -5,14 +5,11 @@ import { emit, run } from './host.js';
 import type { Flow } from './host.js';
 import type { Slot, Vcpu, Vm } from './model.js';
 import { newPfn, slotOf } from './model.js';
-import { cacheFields, dropRef, getFolio, probeAt } from './pages.js';
+import { EMPTY_SPTE, cacheFields, dropRef, getFolio, probeAt } from './pages.js';
 import { valueAt } from './ranges.js';
 import { callRun, enterGuest, EXIT, exitToUser, leaveGuest } from './run.js';
 import type { Conversion } from './truth.js';
 import { satisfy } from './vmm.js';
-
-/** An empty SPTE: no present bit, suppress #VE. */
-export const EMPTY_SPTE = 0x8000000000000000n;
 
 /** Where a page lies in its guest_memfd. */
 export interface Place {

@@ -5,6 +5,9 @@ import type { Flow, Task } from './host.js';
 import type { Gmem, Page, World } from './model.js';
 import { newPfn } from './model.js';
 
+/** An empty SPTE: no present bit, suppress #VE. */
+export const EMPTY_SPTE = 0x8000000000000000n;
+
 /** Bits of page flags since 6.16 (include/linux/page-flags.h). */
 const PG = { locked: 1, referenced: 4, uptodate: 8, dirty: 16, lru: 32, unevictable: 0x40000 } as const;
 

@@ -2,13 +2,12 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { acquire, EAGAIN, ENOMEM, ioctl, IOCTL, release, succeed, systemCall } from './calls.js';
 import type { CallResult } from './calls.js';
-import { EMPTY_SPTE } from './faults.js';
 import { emit, run, sleep } from './host.js';
 import type { Flow, Task } from './host.js';
 import type { Gmem, PinJob, Slot, Trouble, Vm } from './model.js';
 import { slotOf } from './model.js';
 import { askDrop } from './pins.js';
-import { drainBatch, dropRef, foliosIn, probeAt, takeRef, truncateFolios, unmapHost } from './pages.js';
+import { drainBatch, EMPTY_SPTE, dropRef, foliosIn, probeAt, takeRef, truncateFolios, unmapHost } from './pages.js';
 import { setRange, valueOf } from './ranges.js';
 import type { Attempt, Conversion } from './truth.js';
 

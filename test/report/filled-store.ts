@@ -157,19 +157,19 @@ function rows(): readonly string[] {
     }),
     insertSql('gmem_interval', {
       ...{ ...interval, gpa: GPA, offset: 0, size: 8192, from_ns: at(0), to_ns: at(1000) },
-      ...{ attribute: 'private', state: 'private', ...observed },
+      ...{ attribute: 'private', shareability: 'unknown', state: 'private', ...observed },
     }),
     insertSql('gmem_interval', {
       ...{ ...interval, gpa: GPA, offset: 0, size: 4096, from_ns: at(1000) },
-      ...{ attribute: 'shared', state: 'shared', certainty: 'inferred' },
+      ...{ attribute: 'shared', shareability: 'unknown', state: 'shared', certainty: 'inferred' },
     }),
     insertSql('gmem_interval', {
       ...{ ...interval, gpa: GPA + 4096, offset: 4096, size: 4096, from_ns: at(1000) },
-      ...{ attribute: 'private', state: 'private', ...observed },
+      ...{ attribute: 'private', shareability: 'unknown', state: 'private', ...observed },
     }),
     insertSql('gmem_interval', {
       ...{ ...interval, gpa: GPA + 8192, offset: 8192, size: 4096, from_ns: at(500) },
-      ...{ attribute: 'private', state: 'private', ...observed },
+      ...{ attribute: 'private', shareability: 'unknown', state: 'private', ...observed },
     }),
   ];
 }

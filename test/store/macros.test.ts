@@ -39,6 +39,7 @@ function interval(
     to_ns: to,
     allocation: 'allocated',
     attribute: state,
+    shareability: 'unknown',
     conversion: 'idle',
     state,
     certainty,
