@@ -11,14 +11,7 @@ import type { ColumnType, EventSchema } from './model.js';
 export const BATCH_ROWS = 8192;
 
 export type NumericArray =
-  | Uint8Array
-  | Uint16Array
-  | Uint32Array
-  | Int8Array
-  | Int16Array
-  | Int32Array
-  | BigUint64Array
-  | BigInt64Array;
+  Uint8Array | Uint16Array | Uint32Array | Int8Array | Int16Array | Int32Array | BigUint64Array | BigInt64Array;
 
 export interface BatchColumn {
   readonly type: ColumnType;
