@@ -94,7 +94,7 @@ async function writeRun(run: SimulatedRun, out: string): Promise<void> {
   const { captureOf, textLines, truthOf, writeProbeDefinitions, writeTraceDat } =
     await import('../../simulate/index.js');
   try {
-    await mkdir(out, { recursive: true });
+    await makeFolder(out);
     const text = await open(join(out, 'trace.txt'), 'w');
     try {
       let chunk: string[] = [];
@@ -117,6 +117,13 @@ async function writeRun(run: SimulatedRun, out: string): Promise<void> {
     if (cause instanceof TraceError || (cause as NodeJS.ErrnoException).code === undefined) throw cause;
     throw new TraceError('usage', `${out}: cannot be written: ${reasonOf(cause)}`, { input: out, cause });
   }
+}
+
+/** The folder may be there already; the one that it is in must be (Node's own way of making both never ends in /proc). */
+async function makeFolder(path: string): Promise<void> {
+  await mkdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
 }
 
 function parseCount(name: string): (text: string) => number {
