@@ -70,8 +70,6 @@ export interface Facts {
   readonly fds: FdRecord[];
   readonly keys: KeySighting[];
   readonly handles: HandleRecord[];
-  /** close(): tid, fd and time. */
-  readonly closes: { tid: number; fd: number; ts: number }[];
 }
 
 /**
@@ -96,7 +94,6 @@ export const COLLECTED_KINDS: readonly number[] = [
   KIND.vm_create,
   KIND.vm_destroy,
   KIND.vcpu_identity,
-  KIND.close,
   KIND.task_exit,
 ];
 
@@ -170,7 +167,7 @@ function isOfEl2(kind: number): boolean {
 
 /** Makes a collector from the counts of all threads; feed it the events of COLLECTED_KINDS in order, then read `facts`. */
 export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector {
-  const facts: Facts = { threads: new Map(), fds: [], keys: [], handles: [], closes: [] };
+  const facts: Facts = { threads: new Map(), fds: [], keys: [], handles: [] };
   for (const { tid, kind, vcpu, count, firstTs } of counts) {
     if (OF_OTHERS.includes(kind) || isOfEl2(kind)) continue;
     const thread = threadOf(facts, tid, firstTs);
@@ -233,9 +230,6 @@ export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector
         if (record) record.endTs = ev.ts;
         break;
       }
-      case KIND.close:
-        facts.closes.push({ tid: ev.tid, fd: ev.fd, ts: ev.ts });
-        break;
       case KIND.task_exit:
         thread.endTs = ev.ts;
         break;

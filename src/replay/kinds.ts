@@ -19,7 +19,6 @@ export const KINDS = [
   'fallocate_enter', // fd, value = mode, address = offset, size
   'fallocate_exit', // result
   'discard_enter', // madvise: address = hva, size, value = advice
-  'close', // fd
   'attr_event', // tracepoint kvm_vm_set_mem_attributes: address = gpa, size, value = attributes
   'vm_attr_call', // probe on the VM attributes ioctl: vm_key, address = gpa, size, value = attributes, extra = pid
   'vm_attr_ret', // result
@@ -29,7 +28,6 @@ export const KINDS = [
   'punch_call', // probe on kvm_gmem_fallocate: inode, value = mode, address = offset, size
   'punch_ret', // result
   'gmem_create', // vm_key, size, value = flags, extra = pid
-  'gmem_create_ret', // result = fd
   'bind', // vm_key, extra = slot, address = gpa, size, fd, value = offset
   'bind_done', // vm_key, extra = slot, address = gpa, size, value = offset, inode
   'slot_set', // memslot change (arm64 probe): vm_key, extra = slot, address = gpa, size, value = hva

@@ -258,6 +258,9 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return noteBindDone(replay, thread, ev);
     case KIND.unbind:
       return noteUnbind(replay, thread, ev);
+    case KIND.gmem_release:
+      replay.released.set(ev.inode, ev.ts);
+      return;
     case KIND.get_pfn:
       thread.pfnGpa = { gpa: ev.address, ts: ev.ts };
       return;

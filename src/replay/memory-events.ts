@@ -14,7 +14,6 @@ const OF_VM_THREADS = [
   KIND.fallocate_enter,
   KIND.fallocate_exit,
   KIND.discard_enter,
-  KIND.close,
   KIND.switch_in,
   KIND.switch_out,
   KIND.task_exit,

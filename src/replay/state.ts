@@ -283,6 +283,8 @@ export interface Replay {
   readonly punches: Punch[];
   readonly reboots: Reboot[];
   readonly bindings: Binding[];
+  /** When the last descriptor of a guest_memfd was gone, by inode. */
+  readonly released: Map<number, number>;
   readonly intervals: IntervalLog;
   readonly pkvm: Pkvm;
   batches: number;
@@ -334,6 +336,7 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     punches: [],
     reboots: [],
     bindings: [],
+    released: new Map(),
     intervals: makeIntervalLog(),
     pkvm: makePkvm(),
     batches: 0,

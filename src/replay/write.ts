@@ -56,7 +56,7 @@ function writeVms({ store, replay, tasks, facts, ns }: Tables): void {
   });
 }
 
-function writeGmems({ store, gmems, ns }: Tables): void {
+function writeGmems({ store, replay, gmems, ns }: Tables): void {
   writeTable(store, 'gmem', (writer) => {
     for (const gmem of gmems.all) {
       writer.add({
@@ -68,7 +68,7 @@ function writeGmems({ store, gmems, ns }: Tables): void {
         size: orNull(gmem.size),
         flags: Number.isNaN(gmem.flags) ? null : BigInt(gmem.flags),
         from_ns: ns(gmem.fromTs),
-        to_ns: null,
+        to_ns: ns(replay.released.get(gmem.inode) ?? NaN),
         how: gmem.how,
         certainty: gmem.certainty,
       });

@@ -44,9 +44,6 @@ FROM {retprobe kvm_gmem_fallocate: ret};
 SELECT 'gmem_create' AS kind, kvm AS vm_key, size AS size, flags AS value, pid AS extra
 FROM {probe kvm_gmem_create: kvm, size, flags, pid?};
 
-SELECT 'gmem_create_ret' AS kind, coalesce(fd, ret) AS result
-FROM {retprobe kvm_gmem_create: fd?, ret?};
-
 SELECT 'bind' AS kind, kvm AS vm_key, coalesce(id, slot) AS extra, pages(base_gfn) AS address, pages(npages) AS size,
   fd AS fd, "offset" AS value
 FROM {probe kvm_gmem_prepare_memory_region: kvm, id?, slot?, base_gfn|gfn|base, npages|n, fd, offset|off};

@@ -18,6 +18,3 @@ FROM {event syscalls.sys_exit_fallocate: ret};
 SELECT 'discard_enter' AS kind, "start" AS address, len_in AS size, behavior AS value
 FROM {event syscalls.sys_enter_madvise: start, len_in, behavior}
 WHERE behavior IN (4, 9, 24);
-
-SELECT 'close' AS kind, fd AS fd
-FROM {event syscalls.sys_enter_close: fd};
