@@ -87,7 +87,7 @@ export function parseGroupings(words: string): readonly Grouping[] {
  * would pull the median down), so they count only when asked for by outcome; the VMM's own stop nobody and count
  * only when origins are kept apart.
  */
-function keptSql(options: LatencyOptions): string {
+function keptSql(options: Pick<LatencyOptions, 'by' | 'where'>): string {
   const byOutcome = options.by.includes('outcome') || /\boutcome\b/.test(options.where ?? '');
   const byOrigin = options.by.includes('origin') || /\borigin\b/.test(options.where ?? '');
   return [
@@ -97,12 +97,20 @@ function keptSql(options: LatencyOptions): string {
   ].join(' AND ');
 }
 
+/**
+ * Query of the conversions that the report counts: the columns of conversion, latency_ns, pages, and k0, k1, … the value
+ * of each grouping. Throws TraceError `usage` where `where` is not an SQL expression.
+ */
+export async function countedSql(store: Store, options: Pick<LatencyOptions, 'by' | 'where'>): Promise<string> {
+  const keys = options.by.map((name, k) => `${GROUPINGS[name]} AS k${k}`);
+  return `SELECT *, ${keys.join(', ')} FROM (${await filteredSql(store, options.where)}) WHERE ${keptSql(options)}`;
+}
+
 /** Makes the report. Throws TraceError `usage` where `where` is not an SQL expression. */
 export async function readLatency(store: Store, options: LatencyOptions): Promise<LatencyReport> {
   const all = await filteredSql(store, options.where);
   const kept = keptSql(options);
-  const keys = options.by.map((name, k) => `${GROUPINGS[name]} AS k${k}`);
-  const from = `SELECT *, ${[...keys].join(', ')} FROM (${all}) WHERE ${kept}`;
+  const from = await countedSql(store, options);
   const [span] = await store.rows('SELECT min(first_ns) AS start FROM trace');
   return {
     by: options.by,
