@@ -97,3 +97,14 @@ export function judgeRun(options: SimulateOptions, format: 'text' | 'dat'): Prom
     holdAgainstTruth(recording, await answerTo(recording.files)),
   );
 }
+
+/** The run of a seed with nothing lost: the answer must be the truth. Half of the seeds are read as text, half as trace.dat. */
+export function judgeWhole(platform: Platform, mechanism: Mechanism, seed: number): Promise<Verdict> {
+  return judgeRun(optionsOf(platform, mechanism, seed), seed % 2 === 0 ? 'text' : 'dat');
+}
+
+/** The run of a seed with 2 to 34 % of its events lost: what is missing is missing, but nothing may be false. */
+export function judgeLossy(platform: Platform, mechanism: Mechanism, seed: number): Promise<Verdict> {
+  const options = { ...optionsOf(platform, mechanism, seed), lost: 0.02 + (seed % 5) * 0.08 };
+  return judgeRun(options, seed % 2 === 0 ? 'dat' : 'text');
+}
