@@ -88,7 +88,9 @@ function printSummary() {
     for (const name of ['runs', 'conversions', 'ms']) all[name] += total[name];
     all.failed.push(...total.failed);
   }
-  process.stdout.write('\n| runs | number | conversions | failed | ms a run | failing seeds |\n| --- | --: | --: | --: | --: | --- |\n');
+  process.stdout.write(
+    '\n| runs | number | conversions | failed | ms a run | failing seeds |\n| --- | --: | --: | --: | --: | --- |\n',
+  );
   for (const [name, { runs, conversions, failed, ms }] of [...totals, ['all', all]]) {
     const seeds = name === 'all' ? '' : failed.slice(0, 20).join(' ');
     process.stdout.write(

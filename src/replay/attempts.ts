@@ -6,7 +6,15 @@ import { PAGE_SIZE } from '../base/units.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { KVM_GMEM_CONVERT, KVM_SET_MEMORY_ATTRIBUTES, KVM_SET_MEMORY_ATTRIBUTES2 } from './facts.js';
 import { settleAttempt } from './requests.js';
-import { stateOf, type Attempt, type Direction, type Mechanism, type Replay, type Thread } from './state.js';
+import {
+  stateOf,
+  type Attempt,
+  type Binding,
+  type Direction,
+  type Mechanism,
+  type Replay,
+  type Thread,
+} from './state.js';
 
 /** KVM_MEMORY_ATTRIBUTE_PRIVATE (include/uapi/linux/kvm.h). */
 const KVM_MEMORY_ATTRIBUTE_PRIVATE = 8;
@@ -61,11 +69,15 @@ export function openIoctlAttempt(replay: Replay, thread: Thread, ev: MemoryEvent
 }
 
 function inodeOfDescriptor(replay: Replay, thread: Thread, ev: MemoryEvent): number {
-  const process = replay.identity.processOf(thread.tid, ev.ts);
-  const bound = replay.bindings.findLast(
-    (b) => b.fd === ev.fd && b.vm?.identity.process === process && !Number.isNaN(b.inode),
-  );
-  return bound?.inode ?? NaN;
+  const isBoundBy = bindingsOf(replay, thread, ev.fd, ev.ts);
+  return replay.bindings.findLast((b) => isBoundBy(b) && !Number.isNaN(b.inode))?.inode ?? NaN;
+}
+
+/** Whether a slot was bound by this descriptor of the thread's process, since the number means the file that it means at `ts`. */
+function bindingsOf({ identity }: Replay, { tid }: Thread, fd: number, ts: number): (bound: Binding) => boolean {
+  const process = identity.processOf(tid, ts);
+  const since = identity.fdOf(tid, fd, ts)?.record.ts ?? -Infinity;
+  return (bound) => bound.fd === fd && bound.vm?.identity.process === process && bound.fromTs >= since;
 }
 
 /** A probe or the tracepoint on the VM-wide way names range and attributes, in gpa. */
@@ -105,11 +117,9 @@ export function noteGmemAttributes(replay: Replay, thread: Thread, ev: MemoryEve
 /** The ioctl's descriptor and the probe's inode are one file: slots that were bound by that descriptor lie in it. */
 function nameBindings(replay: Replay, thread: Thread, { fd, inode, startNs }: Attempt): void {
   if (Number.isNaN(fd) || Number.isNaN(inode)) return;
-  const process = replay.identity.processOf(thread.tid, startNs);
-  for (const bound of replay.bindings) {
-    const isSame = bound.fd === fd && Number.isNaN(bound.inode) && Number.isNaN(bound.toTs);
-    if (isSame && bound.vm?.identity.process === process) bound.inode = inode;
-  }
+  const isBoundBy = bindingsOf(replay, thread, fd, startNs);
+  for (const bound of replay.bindings)
+    if (isBoundBy(bound) && Number.isNaN(bound.inode) && Number.isNaN(bound.toTs)) bound.inode = inode;
 }
 
 /** Where one binding covers the whole range of offsets: its gpa. */

@@ -5,7 +5,7 @@ import { isCarried, noteResetSign, noteRunResult, noteSystemEvent } from './rebo
 import { closeRequest, openRequest } from './requests.js';
 import { splitGpa } from './shared-bit.js';
 import { KVM_EXIT_UNSHARE, noteTouchFault, noteUnshareExit } from './unshare-exits.js';
-import type { Conversion, MemoryFault, Replay, Request, RequestWay, Thread } from './state.js';
+import type { Conversion, Direction, MemoryFault, Replay, Request, RequestWay, Thread } from './state.js';
 
 /** include/uapi/linux/kvm.h */
 const KVM_EXIT_HYPERCALL = 3;
@@ -13,6 +13,15 @@ const KVM_EXIT_SHUTDOWN = 8;
 const KVM_EXIT_INTR = 10;
 const KVM_EXIT_SYSTEM_EVENT = 24;
 const KVM_EXIT_MEMORY_FAULT = 39;
+/** include/uapi/linux/kvm_para.h */
+const KVM_HC_MAP_GPA_RANGE = 12;
+/** KVM_MAP_GPA_RANGE_ENCRYPTED. */
+const ENCRYPTED = 16;
+
+/** Direction of a KVM_HC_MAP_GPA_RANGE by its attributes. */
+export function directionAsked(attributes: number): Direction {
+  return Math.floor(attributes / ENCRYPTED) % 2 === 1 ? 'to_private' : 'to_shared';
+}
 const EFAULT = 14;
 const EHWPOISON = 133;
 const EINTR = 4;
@@ -75,6 +84,22 @@ function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void 
     runnableNs: 0,
     sleepingNs: 0,
   });
+}
+
+/**
+ * KVM_RUN is entered: kvm_run still holds the last exit, a hypercall's arguments among it, and what the VMM answers
+ * (reference chapter 05). For a merged range of a PSC, and for a page of pKVM's guest, nothing else names what was asked for.
+ */
+export function noteHypercallAnswer({ request }: Thread, ev: MemoryEvent): void {
+  if (!request || ev.value !== KVM_EXIT_HYPERCALL) return;
+  request.answer = Math.abs(ev.result);
+  const { way, rangeKnown } = request;
+  if (rangeKnown || ev.extra !== KVM_HC_MAP_GPA_RANGE || (way !== 'snp-psc' && way !== 'pkvm-hvc')) return;
+  if (Number.isNaN(ev.address) || !(ev.size > 0)) return;
+  request.gpa = ev.address;
+  request.size = ev.size * PAGE_SIZE;
+  request.rangeKnown = true;
+  if (!Number.isNaN(ev.fd)) request.direction ??= directionAsked(ev.fd);
 }
 
 function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: number): void {

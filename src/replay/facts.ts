@@ -39,7 +39,10 @@ export interface KeySighting {
 }
 
 export interface ThreadFacts {
+  /** Its key (lives.ts). */
   readonly tid: number;
+  /** The thread of the same process that made it; NaN where that was not seen, or it began a process. */
+  maker: number;
   readonly firstTs: number;
   /** vcpu_id of the tracepoints on this thread → how often. */
   readonly vcpus: Map<number, number>;
@@ -52,6 +55,8 @@ export interface ThreadFacts {
   pid: number;
   /** Tracepoints of KVM_RUN were seen on it. */
   runsGuest: boolean;
+  /** Something inside an attribute ioctl was seen on it: an ioctl number alone may be any device's. */
+  setsAttributes: boolean;
   endTs: number;
 }
 
@@ -67,6 +72,8 @@ export interface HandleRecord {
 
 export interface Facts {
   readonly threads: Map<number, ThreadFacts>;
+  /** Tracepoints of KVM_RUN are recorded. */
+  readonly showsGuests: boolean;
   readonly fds: FdRecord[];
   readonly keys: KeySighting[];
   readonly handles: HandleRecord[];
@@ -95,9 +102,19 @@ export const COLLECTED_KINDS: readonly number[] = [
   KIND.vm_destroy,
   KIND.vcpu_identity,
   KIND.task_exit,
+  KIND.task_new,
 ];
 
+/** clone: the new thread is of the same process (include/uapi/linux/sched.h). */
+const CLONE_THREAD = 0x10000;
+
 const RUNS_GUEST: readonly number[] = [KIND.guest_exit, KIND.guest_entry, KIND.guest_fault, KIND.user_exit];
+const SETS_ATTRIBUTES: readonly number[] = [
+  KIND.attr_event,
+  KIND.vm_attr_call,
+  KIND.gmem_attr_call,
+  KIND.gmem_attr_ret,
+];
 /** Kinds whose thread is not the one that does something. */
 const OF_OTHERS: readonly number[] = [KIND.page_ref, KIND.switch_in];
 
@@ -124,6 +141,7 @@ function threadOf(facts: Facts, tid: number, ts: number): ThreadFacts {
   if (!thread) {
     thread = {
       tid,
+      maker: NaN,
       firstTs: ts,
       vcpus: new Map(),
       runs: [],
@@ -131,6 +149,7 @@ function threadOf(facts: Facts, tid: number, ts: number): ThreadFacts {
       keys: new Set(),
       pid: NaN,
       runsGuest: false,
+      setsAttributes: false,
       endTs: NaN,
     };
     facts.threads.set(tid, thread);
@@ -167,10 +186,12 @@ function isOfEl2(kind: number): boolean {
 
 /** Makes a collector from the counts of all threads; feed it the events of COLLECTED_KINDS in order, then read `facts`. */
 export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector {
-  const facts: Facts = { threads: new Map(), fds: [], keys: [], handles: [] };
+  const showsGuests = counts.some(({ kind }) => RUNS_GUEST.includes(kind));
+  const facts: Facts = { threads: new Map(), showsGuests, fds: [], keys: [], handles: [] };
   for (const { tid, kind, vcpu, count, firstTs } of counts) {
     if (OF_OTHERS.includes(kind) || isOfEl2(kind)) continue;
     const thread = threadOf(facts, tid, firstTs);
+    if (SETS_ATTRIBUTES.includes(kind)) thread.setsAttributes = true;
     if (!RUNS_GUEST.includes(kind)) continue;
     thread.runsGuest = true;
     if (!Number.isNaN(vcpu)) thread.vcpus.set(vcpu, (thread.vcpus.get(vcpu) ?? 0) + count);
@@ -232,6 +253,9 @@ export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector
       }
       case KIND.task_exit:
         thread.endTs = ev.ts;
+        break;
+      case KIND.task_new:
+        if (Math.floor(ev.value / CLONE_THREAD) % 2 === 1) thread.maker = ev.extra;
         break;
       case KIND.switch_out:
         if (ev.value === 3) thread.endTs = ev.ts;

@@ -3,7 +3,8 @@
  * retrospect. Nothing else in the replay decides identity.
  */
 import type { FdRecord, Facts, ThreadFacts } from './facts.js';
-import { settleProcesses, type ProcessOf, type TaskFacts } from './processes.js';
+import { tidOf } from './lives.js';
+import { runsVcpu, settleProcesses, type ProcessOf, type TaskFacts } from './processes.js';
 
 export type Certainty = 'observed' | 'inferred' | 'assumed' | 'unknown';
 
@@ -126,6 +127,7 @@ function assign(
 
 function assignByDescriptors(draft: Draft, facts: Facts, processOf: ProcessOf): void {
   for (const thread of facts.threads.values()) {
+    if (!runsVcpu(facts, thread)) continue;
     for (const run of thread.runs) {
       const found = latest(draft.fds.get(fdKey(processOf(thread.tid, run.ts), run.fd)), run.ts);
       if (found?.record.what === 'vcpu')
@@ -260,7 +262,8 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
   };
   const processPid: PidOf = (tid, ts) => {
     const process = processOf(tid, ts);
-    return pidOf(tid, ts) ?? (facts.threads.has(process) ? process : null);
+    const pid = pidOf(tid, ts) ?? (facts.threads.has(process) ? process : null);
+    return pid === null ? null : tidOf(pid);
   };
   const draft: Draft = { vms: [], fds: new Map(), keys: new Map(), threads: new Map() };
   buildDescriptors(draft, facts, processOf, processPid);

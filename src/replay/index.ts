@@ -10,6 +10,7 @@ import { COLLECTED_KINDS, makeFactCollector, type Facts } from './facts.js';
 import { createExitView } from './exit-view.js';
 import { settleIdentity, type Identity } from './identity.js';
 import { KIND } from './kinds.js';
+import { readLives, type Lives } from './lives.js';
 import { finishReplay, step, taint } from './machine.js';
 import { buildMemoryEvents, countThreads, forEachMemoryEvent, readBaseNs } from './memory-events.js';
 import type { TaskFacts } from './processes.js';
@@ -83,6 +84,7 @@ function makeTaints(lost: readonly LostSpan[]): { at: number; cpu: number | null
 export interface Prepared {
   readonly statements: readonly Statement[];
   readonly baseNs: bigint;
+  readonly lives: Lives;
   readonly tasks: TaskFacts;
   readonly facts: Facts;
   readonly identity: Identity;
@@ -96,21 +98,22 @@ export async function prepareReplay(store: Store, { signal }: ReplayOptions = {}
   await alignHypervisorClocks(store);
   const statements = await buildMemoryEvents(store);
   const baseNs = await readBaseNs(store);
-  const counts = await countThreads(store, baseNs);
+  const lives = await readLives(store, baseNs);
+  const counts = await countThreads(store, baseNs, lives);
   const collector = makeFactCollector(counts);
   const wanted = `kind IN (${COLLECTED_KINDS.join(', ')}) OR vm_key IS NOT NULL OR (kind = ${KIND.switch_out} AND value = 3)`;
-  await forEachMemoryEvent(store, baseNs, (event) => collector.collect(event), { where: wanted, signal });
+  await forEachMemoryEvent(store, { baseNs, lives }, (event) => collector.collect(event), { where: wanted, signal });
   const { facts } = collector;
-  const tasks = await readTasks(store, baseNs);
+  const tasks = await readTasks(store, baseNs, lives);
   const identity = settleIdentity(facts, tasks);
   const sources = settleSources(statements, new Set(counts.map((c) => c.kind)), await readIsArm(store));
-  return { statements, baseNs, tasks, facts, identity, sources, lost: await readLost(store, baseNs) };
+  return { statements, baseNs, lives, tasks, facts, identity, sources, lost: await readLost(store, baseNs) };
 }
 
 /** The second pass: every memory event in order. */
 export async function replayEvents(
   store: Store,
-  { identity, sources, lost, baseNs }: Prepared,
+  { identity, sources, lost, baseNs, lives }: Prepared,
   { signal }: ReplayOptions = {},
 ): Promise<{ readonly replay: Replay; readonly references: References }> {
   const state = makeReplay(identity, sources, lost);
@@ -124,7 +127,7 @@ export async function replayEvents(
     }
     step(state, references, event);
   };
-  await forEachMemoryEvent(store, baseNs, visit, { signal });
+  await forEachMemoryEvent(store, { baseNs, lives }, visit, { signal });
   finishReplay(state);
   return { replay: state, references };
 }

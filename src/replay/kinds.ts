@@ -12,7 +12,7 @@ export const KINDS = [
   'hvc', // arm64 HVC that reached the host: value = SMCCC function id, address = first argument
   'guest_fault', // stage-2 fault: vcpu, address (with the shared bit, if any), value = error code
   'user_exit', // KVM_RUN returns to userspace: value = reason or NULL, result = errno (negative) or NULL
-  'run_enter', // probe at KVM_RUN's start: vm_key, vcpu, value = reason of the last exit, address, size, extra = flags, result = hypercall.ret
+  'run_enter', // probe at KVM_RUN's start: vm_key, vcpu, value = reason of the last exit, result = hypercall.ret; extra, address, size, fd = the first four words of that exit's data
   'hypercall_done', // probe at completion: vcpu, result = what the guest gets
   'ioctl_enter', // fd, value = cmd, extra = arg
   'ioctl_exit', // result
@@ -47,6 +47,7 @@ export const KINDS = [
   'switch_out', // tid = prev_pid, value = 1 runnable, 2 sleeping, 3 dead
   'switch_in', // tid = next_pid
   'task_exit', // tid is gone
+  'task_new', // tid = the new thread, value = clone_flags, extra = tid of the one that made it
   'pio_write', // value = port, extra = value written
   'system_reset', // PSCI reset: vcpu, value = function
   'vm_create', // pKVM: vm_key = struct kvm, extra = handle, value = protected

@@ -25,7 +25,7 @@ import {
 } from './bindings.js';
 import { followRun } from './run-phase.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
-import { noteUserExit } from './exits.js';
+import { directionAsked, noteHypercallAnswer, noteUserExit } from './exits.js';
 import { KVM_RUN } from './facts.js';
 import { makeIntervalMap } from './intervals.js';
 import { KIND } from './kinds.js';
@@ -205,7 +205,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
     case KIND.guest_entry:
       return onGuestEntry(replay, thread, ev);
     case KIND.hypercall: {
-      const direction = Math.floor(ev.extra / 16) % 2 === 1 ? 'to_private' : 'to_shared';
+      const direction = directionAsked(ev.extra);
       thread.asked = { way: 'map-gpa-range', direction, gpa: ev.address, size: ev.size };
       return;
     }
@@ -227,7 +227,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       if (thread.request) thread.request.answer = Math.abs(ev.result);
       return;
     case KIND.run_enter:
-      if (thread.request && ev.value === 3) thread.request.answer = Math.abs(ev.result);
+      noteHypercallAnswer(thread, ev);
       return noteUnshareRun(replay, thread, ev);
     case KIND.ioctl_enter:
       return onIoctlEnter(replay, thread, ev);

@@ -6,6 +6,7 @@ import { streamColumns } from '../store/stream.js';
 import { makeEvent, type MemoryEvent } from './event.js';
 import type { ThreadCount } from './facts.js';
 import { KIND, KINDS, PAYLOAD_COLUMNS } from './kinds.js';
+import type { Lives } from './lives.js';
 import { loadVocabulary, type EventTable, type Statement } from './vocabulary.js';
 
 /** Kinds that count only for threads, files and pages that have to do with a VM: the rest of the host is noise. */
@@ -17,6 +18,7 @@ const OF_VM_THREADS = [
   KIND.switch_in,
   KIND.switch_out,
   KIND.task_exit,
+  KIND.task_new,
 ];
 
 /** Kinds that tie a page frame to guest memory. */
@@ -82,10 +84,12 @@ function relevant(statement: Statement): string {
 
 async function findVmTasks(store: Store, statements: readonly Statement[]): Promise<void> {
   const shows = unionOf(statements, SHOWS_VM_THREAD) ?? emptySelect();
+  const made = unionOf(statements, [KIND.task_new]) ?? emptySelect();
   await store.run(`CREATE OR REPLACE TEMP TABLE vm_task AS
     WITH seen AS (SELECT DISTINCT trace_id, tid FROM (${shows})),
       tgids AS (SELECT DISTINCT t.trace_id, t.tgid FROM task t JOIN seen USING (trace_id, tid) WHERE t.tgid IS NOT NULL)
-    SELECT trace_id, tid FROM seen UNION SELECT t.trace_id, t.tid FROM task t JOIN tgids USING (trace_id, tgid)`);
+    SELECT trace_id, tid FROM seen UNION SELECT t.trace_id, t.tid FROM task t JOIN tgids USING (trace_id, tgid)
+    UNION SELECT n.trace_id, n.tid FROM (${made}) n JOIN seen s ON s.trace_id = n.trace_id AND s.tid = n.extra`);
 }
 
 async function findVmFrames(store: Store, statements: readonly Statement[]): Promise<void> {
@@ -124,27 +128,48 @@ export async function readBaseNs(store: Store): Promise<bigint> {
 }
 
 /** How many events of each kind each thread has, by vcpu_id, in order of the thread's first event. */
-export async function countThreads(store: Store, baseNs: bigint): Promise<ThreadCount[]> {
+export async function countThreads(store: Store, baseNs: bigint, lives: Lives): Promise<ThreadCount[]> {
+  const reused = lives.reused.length > 0 ? `tid IN (${lives.reused.join(', ')})` : 'false';
   const rows = await store.rows(`
     SELECT tid, kind, coalesce(vcpu, 'nan'::DOUBLE) AS vcpu, count(*)::DOUBLE AS n, (min(ts_ns) - ${baseNs})::DOUBLE AS first_ts
-    FROM memory_event GROUP BY tid, kind, vcpu ORDER BY first_ts, tid, kind, vcpu`);
-  return rows.map((r) => ({
+    FROM memory_event WHERE NOT (${reused}) GROUP BY tid, kind, vcpu`);
+  const counts: ThreadCount[] = rows.map((r) => ({
     tid: r['tid'] as number,
     kind: r['kind'] as number,
     vcpu: r['vcpu'] as number,
     count: r['n'] as number,
     firstTs: r['first_ts'] as number,
   }));
+  // The lives of one number are told apart event by event.
+  if (lives.reused.length > 0) {
+    await forEachMemoryEvent(
+      store,
+      { baseNs, lives },
+      ({ tid, kind, vcpu, ts: firstTs }) => void counts.push({ tid, kind, vcpu, count: 1, firstTs }),
+      { where: reused },
+    );
+  }
+  return counts.sort((a, b) => a.firstTs - b.firstTs || a.tid - b.tid || a.kind - b.kind || a.vcpu - b.vcpu);
 }
 
-/** Calls `visit` with every memory event in order (those of `where` only); the event object is filled anew each time. */
+/** What a stream of memory events is read with: the analysis' start, and which thread a number was when. */
+export interface EventFrame {
+  readonly baseNs: bigint;
+  readonly lives: Lives;
+}
+
+/**
+ * Calls `visit` with every memory event in order (those of `where` only); the event object is filled anew each time.
+ * Threads are named by their keys (lives.ts).
+ */
 export async function forEachMemoryEvent(
   store: Store,
-  baseNs: bigint,
+  { baseNs, lives }: EventFrame,
   visit: (ev: MemoryEvent) => void,
   options: { readonly where?: string; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   const ev = makeEvent();
+  const isReused = lives.reused.length > 0;
   const payload = PAYLOAD_COLUMNS.map((name) => `coalesce(${name}, 'nan'::DOUBLE)`).join(', ');
   const sql = `SELECT kind, trace_id, (ts_ns - ${baseNs})::DOUBLE, cpu, tid, seq::DOUBLE, ${payload}
     FROM memory_event ${options.where ? `WHERE ${options.where}` : ''} ORDER BY ts_ns, cpu, seq`;
@@ -167,7 +192,16 @@ export async function forEachMemoryEvent(
       ev.value = c[12]![i]!;
       ev.extra = c[13]![i]!;
       ev.result = c[14]![i]!;
+      if (isReused) nameByKeys(ev, lives);
       visit(ev);
     }
   }
+}
+
+function nameByKeys(ev: MemoryEvent, lives: Lives): void {
+  ev.tid = lives.keyOf(ev.tid, ev.ts);
+  const { kind } = ev;
+  // who made it, and the vCPU's thread
+  if (kind === KIND.task_new || kind === KIND.hyp_enter || kind === KIND.hyp_exit)
+    ev.extra = lives.keyOf(ev.extra, ev.ts);
 }

@@ -1,6 +1,7 @@
 /** What pKVM adds to the result tables: references on donated frames, and the host's accesses to private pages. */
 import { PAGE_SIZE } from '../base/units.js';
 import { orNull } from './event.js';
+import { tidOf } from './lives.js';
 import { endOf, writeTable, type Tables } from './result-tables.js';
 
 /** Shorter references are noise of the kernel's own paths (references.ts). */
@@ -26,7 +27,7 @@ export function writeFrameReferences({ store, replay, tasks, facts, ns }: Tables
         gpa: ref.gpa,
         size: PAGE_SIZE,
         pfn: ref.pfn,
-        tid: ref.tid,
+        tid: tidOf(ref.tid),
         comm: tasks.commOf(ref.tid),
         how: ref.how,
         taken_ns: ns(ref.takenNs),
@@ -45,7 +46,7 @@ export function writeHostAccesses({ store, replay, tasks, ns }: Tables): void {
     for (const access of replay.pkvm.accesses) {
       writer.add({
         vm_id: access.vm?.identity.id ?? null,
-        tid: orNull(access.tid),
+        tid: orNull(tidOf(access.tid)),
         comm: Number.isNaN(access.tid) ? null : tasks.commOf(access.tid),
         ts_ns: ns(access.ts),
         gpa: orNull(access.gpa),

@@ -2,8 +2,9 @@
  * Which threads are one process, where the trace does not say: trace.dat and trace-cmd's report know no tgid. Threads
  * of one process share descriptors: who runs a vCPU on descriptor 7 belongs to whoever made a vCPU there.
  */
-import type { Facts, ThreadFacts } from './facts.js';
+import type { Facts, FdRecord, ThreadFacts } from './facts.js';
 
+/** Threads and processes by their keys (lives.ts). */
 export interface TaskFacts {
   /** Process of a thread as the trace tells, null where it does not. */
   tgidOf(tid: number): number | null;
@@ -16,22 +17,35 @@ export interface TaskFacts {
 /** Process key of a thread at a time: thread numbers are used again. */
 export type ProcessOf = (tid: number, ts: number) => number;
 
+/** KVM_RUN on a vCPU shows by KVM's own events, too: where these are recorded, the number alone is some other device's. */
+export function runsVcpu(facts: Facts, thread: ThreadFacts): boolean {
+  return thread.runsGuest || !facts.showsGuests;
+}
+
 function candidatesByDescriptor(facts: Facts, thread: ThreadFacts): number[] {
   const found = new Set<number>();
-  for (const run of thread.runs) {
+  // What the thread made itself tells nothing of others.
+  const add = (makers: readonly FdRecord[]): void => {
+    if (!makers.some(({ tid }) => tid === thread.tid)) for (const { tid } of makers) found.add(tid);
+  };
+  for (const run of runsVcpu(facts, thread) ? thread.runs : []) {
     const makers = facts.fds.filter((f) => f.what === 'vcpu' && f.fd === run.fd && f.ts <= run.ts);
-    const sameVcpu = makers.filter((f) => thread.vcpus.size === 0 || thread.vcpus.has(f.arg));
-    for (const maker of sameVcpu) found.add(maker.tid);
+    add(makers.filter((f) => thread.vcpus.size === 0 || thread.vcpus.has(f.arg)));
   }
-  for (const [fd, ts] of thread.attributeFds)
-    for (const maker of facts.fds) if (maker.what !== 'vcpu' && maker.fd === fd && maker.ts <= ts) found.add(maker.tid);
-  found.delete(thread.tid);
+  for (const [fd, ts] of thread.setsAttributes ? thread.attributeFds : [])
+    add(facts.fds.filter((f) => f.what !== 'vcpu' && f.fd === fd && f.ts <= ts));
   return [...found].sort((a, b) => a - b);
+}
+
+/** Several processes may use the same descriptor numbers; threads are numbered soon after the process that makes them. */
+function probableMaker(facts: Facts, thread: ThreadFacts): number | undefined {
+  const makers = candidatesByDescriptor(facts, thread);
+  return makers.findLast((m) => m < thread.tid) ?? makers[0];
 }
 
 /**
  * Gives each thread a process key: its tgid; else the pid that a probe on it read; else the process of the thread with
- * which it shares descriptors or a struct kvm; else its own number.
+ * which it shares a struct kvm, that made it, or with which it shares descriptors; else its own number.
  */
 export function settleProcesses(facts: Facts, tasks: TaskFacts): ProcessOf {
   const known = new Map<number, number>();
@@ -48,9 +62,7 @@ export function settleProcesses(facts: Facts, tasks: TaskFacts): ProcessOf {
     const thread = facts.threads.get(tid);
     if (!thread || trail.has(tid)) return tid;
     const shared = [...thread.keys].find((key) => byKey.has(key));
-    const makers = candidatesByDescriptor(facts, thread);
-    // Several processes may use the same descriptor numbers; threads are numbered soon after the process that makes them.
-    const maker = makers.findLast((m) => m < tid) ?? makers[0];
+    const maker = Number.isNaN(thread.maker) ? probableMaker(facts, thread) : thread.maker;
     const process =
       shared !== undefined ? byKey.get(shared)! : maker === undefined ? tid : settle(maker, new Set([...trail, tid]));
     known.set(tid, process);

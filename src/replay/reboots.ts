@@ -93,7 +93,7 @@ export function noteRunResult(replay: Replay, thread: Thread, result: number): v
 
 /** A reset or shutdown exit, or a write to the reset port. */
 export function noteResetSign(thread: Thread, ts: number): void {
-  if (thread.vm) thread.vm.boot.resetSign = ts;
+  if (thread.vm) Object.assign(thread.vm.boot, { resetSign: ts, resetBy: thread.tid });
 }
 
 /** A VM runs for the first time: after a reset exit of another VM of its process that never ran again, it is its reboot. */
@@ -139,7 +139,8 @@ export function noteRun(replay: Replay, thread: Thread, fd: number, ts: number):
   if (!boot.hasRun) noteNewVm(replay, vm);
   boot.hasRun = true;
   boot.runFailed = false;
-  vm.lastRunNs = ts;
+  // Only the vCPU that asked for the reset shows by running on that there was none.
+  if (Number.isNaN(boot.resetSign) || boot.resetBy === thread.tid) vm.lastRunNs = ts;
   if (boot.resetting) {
     boot.resetting.sharedPages = countShared(vm);
     boot.resetting = null;

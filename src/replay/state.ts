@@ -190,6 +190,8 @@ export interface BootState {
   runFailed: boolean;
   /** A reset or shutdown exit, or a write to 0xcf9, since the last entry: its time. */
   resetSign: number;
+  /** The thread whose exit that was. */
+  resetBy: number;
   readonly firstRip: Map<number, number>;
   readonly left: Set<number>;
   readonly back: Map<number, number>;
@@ -313,6 +315,7 @@ function makeVmState(identity: VmIdentity): VmState {
       stateSince: NaN,
       runFailed: false,
       resetSign: NaN,
+      resetBy: NaN,
       firstRip: new Map(),
       left: new Set(),
       back: new Map(),

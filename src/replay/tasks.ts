@@ -1,48 +1,49 @@
 /** Threads and processes as the trace tells them. */
 import type { Store } from '../store/db.js';
+import { tidOf, type Lives } from './lives.js';
 import type { TaskFacts } from './processes.js';
 
-interface Life {
-  readonly tgid: number;
+interface Sighting {
+  readonly tgid: number | null;
+  readonly comm: string | null;
+  /** From the start: -Infinity. */
   readonly from: number;
 }
 
-/** Reads the task table; where a thread had several names, the last one counts. `baseNs`: the analysis' start. */
-export async function readTasks(store: Store, baseNs: bigint): Promise<TaskFacts> {
+/**
+ * Reads the task table; where a thread had several names, the last one counts. `baseNs`: the analysis' start. What is
+ * asked and answered are keys of threads (lives.ts).
+ */
+export async function readTasks(store: Store, baseNs: bigint, lives: Lives): Promise<TaskFacts> {
   const rows = await store.rows(
-    'SELECT tid, max(tgid) AS tgid, last(comm ORDER BY from_ns NULLS FIRST) AS comm FROM task GROUP BY tid ORDER BY tid',
+    `SELECT tid, tgid, comm, coalesce((from_ns - ${baseNs})::DOUBLE, '-inf'::DOUBLE) AS from_ns FROM task
+     ORDER BY tid, from_ns, trace_id`,
   );
-  const tgids = new Map<number, number>();
-  const comms = new Map<number, string>();
+  const sightings = new Map<number, Sighting[]>();
   for (const row of rows) {
     const tid = row['tid'] as number;
-    if (row['tgid'] !== null) tgids.set(tid, row['tgid'] as number);
-    if (row['comm'] !== null) comms.set(tid, row['comm'] as string);
+    const mine = sightings.get(tid) ?? [];
+    const { tgid, comm, from_ns: from } = row;
+    mine.push({ tgid: tgid as number | null, comm: comm as string | null, from: from as number });
+    sightings.set(tid, mine);
   }
-  const lives = await readLives(store, baseNs);
-  return {
-    tgidOf: (tid) => tgids.get(tid) ?? null,
-    tgidAt(tid, ts) {
-      const mine = lives.get(tid);
-      return mine ? (mine.findLast((life) => life.from <= ts) ?? mine[0]!).tgid : null;
-    },
-    commOf: (tid) => comms.get(tid) ?? null,
+  const lastOf = (key: number, what: 'tgid' | 'comm'): Sighting | undefined => {
+    const until = lives.untilOf(key);
+    return sightings.get(tidOf(key))?.findLast((one) => one.from < until && one[what] !== null);
   };
-}
-
-/** Thread numbers that several processes had one after the other. */
-async function readLives(store: Store, baseNs: bigint): Promise<Map<number, Life[]>> {
-  const rows = await store.rows(
-    `SELECT tid, tgid, coalesce((from_ns - ${baseNs})::DOUBLE, '-inf'::DOUBLE) AS from_ns FROM task
-     WHERE tgid IS NOT NULL AND tid IN (SELECT tid FROM task GROUP BY tid HAVING count(DISTINCT tgid) > 1)
-     ORDER BY tid, from_ns`,
-  );
-  const lives = new Map<number, Life[]>();
-  for (const row of rows) {
-    const tid = row['tid'] as number;
-    const mine = lives.get(tid) ?? [];
-    mine.push({ tgid: row['tgid'] as number, from: row['from_ns'] as number });
-    lives.set(tid, mine);
-  }
-  return lives;
+  const leaderOf = ({ tgid, from }: Sighting, key: number): number =>
+    lives.keyOf(tgid!, Math.max(from, lives.sinceOf(key)));
+  const changers = new Map([...sightings].filter(([, mine]) => new Set(mine.map(({ tgid }) => tgid)).size > 1));
+  return {
+    tgidOf(key) {
+      const last = lastOf(key, 'tgid');
+      return last ? leaderOf(last, key) : null;
+    },
+    tgidAt(key, ts) {
+      const mine = changers.get(tidOf(key))?.filter(({ tgid }) => tgid !== null);
+      const then = mine?.findLast(({ from }) => from <= ts) ?? mine?.[0];
+      return then ? leaderOf(then, key) : null;
+    },
+    commOf: (key) => lastOf(key, 'comm')?.comm ?? null,
+  };
 }

@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { orNull } from './event.js';
 import type { Gmem } from './gmems.js';
+import { tidOf } from './lives.js';
 import type { FramePage, Reference } from './references.js';
 import type { AttemptRecord, Conversion } from './state.js';
 import { endOf, writeTable, type Tables } from './result-tables.js';
@@ -110,7 +111,7 @@ function writeRuns(tables: Tables): void {
         gpa: orNull(run.gpa),
         size: run.size,
         pfn,
-        tid,
+        tid: tidOf(tid),
         comm: tasks.commOf(tid),
         how,
         taken_ns: ns(run.takenNs),
@@ -185,7 +186,7 @@ function writeMappings(tables: Tables): void {
         iova: m.iova,
         paddr: m.paddr,
         size: m.size,
-        tid: m.tid,
+        tid: tidOf(m.tid),
         mapped_ns: ns(m.mappedNs),
         unmapped_ns: ns(m.unmappedNs),
         certainty: 'observed',

@@ -8,6 +8,8 @@ import { collectGmems, type Gmem, type GmemIndex } from './gmems.js';
 import { forEachInterval } from './interval-log.js';
 import { forEachOfAll } from './intervals.js';
 import { writeFrameReferences, writeHostAccesses } from './pkvm-write.js';
+import type { VmIdentity } from './identity.js';
+import { tidOf } from './lives.js';
 import { platformOf } from './platforms.js';
 import type { TaskFacts } from './processes.js';
 import { endOf, writeTable, type Results, type Tables } from './result-tables.js';
@@ -20,8 +22,8 @@ function vmIdOf(vm: VmState | null): RowValue {
   return vm?.identity.id ?? null;
 }
 
-function commOfProcess(tasks: TaskFacts, pid: number | null): string | null {
-  return pid === null ? null : tasks.commOf(pid);
+function commOfProcess(tasks: TaskFacts, { pid, process }: VmIdentity): string | null {
+  return pid === null ? null : (tasks.commOf(process) ?? tasks.commOf(pid));
 }
 
 function writeVms({ store, replay, tasks, facts, ns }: Tables): void {
@@ -32,7 +34,7 @@ function writeVms({ store, replay, tasks, facts, ns }: Tables): void {
         vm_id: identity.id,
         platform: platformOf(replay, vm),
         pid: identity.pid,
-        comm: commOfProcess(tasks, identity.pid),
+        comm: commOfProcess(tasks, identity),
         kvm: Number.isNaN(identity.key) ? null : BigInt(identity.key) | 0xffff_0000_0000_0000n,
         from_ns: ns(identity.fromTs),
         to_ns: ns(endOf(vm, facts)),
@@ -47,7 +49,7 @@ function writeVms({ store, replay, tasks, facts, ns }: Tables): void {
         writer.add({
           vm_id: identity.id,
           vcpu,
-          tid,
+          tid: tidOf(tid),
           comm: tasks.commOf(tid),
           to_ns: ns(facts.threads.get(tid)?.endTs ?? NaN),
           how,
@@ -149,7 +151,7 @@ function writeConversions({ store, replay, gmems, ns }: Tables): void {
         conversion_id: index + 1,
         vm_id: vmIdOf(row.vm),
         vcpu: orNull(row.vcpu),
-        tid: row.tid,
+        tid: tidOf(row.tid),
         gmem_id: gmemOf(gmems, row)?.id ?? null,
         gpa: orNull(row.gpa),
         offset: orNull(row.offset),
@@ -191,7 +193,7 @@ function writeConversions({ store, replay, gmems, ns }: Tables): void {
           end_ns: ns(a.endNs),
           errno: orNull(a.errno),
           error_offset: orNull(a.errorOffset),
-          tid: a.tid,
+          tid: tidOf(a.tid),
         });
       });
     });
@@ -209,7 +211,7 @@ function writeFaults({ store, replay, ns }: Tables): void {
       writer.add({
         vm_id: vmIdOf(f.vm),
         vcpu: orNull(f.vcpu),
-        tid: f.tid,
+        tid: tidOf(f.tid),
         ts_ns: ns(f.ts),
         fault_ns: ns(f.faultNs),
         resume_ns: ns(f.resumeNs),
@@ -234,7 +236,7 @@ function writePunches({ store, replay, gmems, ns }: Tables): void {
       writer.add({
         vm_id: vmIdOf(p.vm),
         gmem_id: gmems.of(p.inode, p.vm, p.fd)?.id ?? null,
-        tid: p.tid,
+        tid: tidOf(p.tid),
         offset: p.offset,
         size: p.size,
         start_ns: ns(p.startNs),

@@ -2,14 +2,15 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { ioctl, IOCTL, succeed, systemCall } from './calls.js';
 import { liveVcpu } from './guest.js';
-import { emit, raise, record, retire, run, sleep, startTask, waitFor } from './host.js';
+import { emit, raise, record, retire, run, sleep, waitFor } from './host.js';
 import type { Flow, Task } from './host.js';
 import type { Gmem, Process, Slot, Vcpu, Vm, World } from './model.js';
 import { makeLock, newInode, newPid, newPointer, openFd } from './model.js';
 import { probeAt, truncateFolios } from './pages.js';
-import { workForPins } from './pins.js';
+import { dropAll, workForPins } from './pins.js';
 import { makeRanges, valueOf } from './ranges.js';
 import type { Conversion } from './truth.js';
+import { spawnThread } from './tasks.js';
 import { satisfy } from './vmm.js';
 
 /** KVM_CREATE_VM's argument (reference 01 §1). */
@@ -68,16 +69,12 @@ function* startThread(
   vm: Vm,
   thread: { readonly comm: string; readonly flow: (task: Task) => Flow; readonly vcpu: Vcpu | null },
 ): Flow {
-  const tid = newPid(vm.world);
-  yield* emit(task, 'task_newtask', { pid: tid, comm: task.comm, clone_flags: 0x3d0f00 });
-  const started = startTask(task.host, { tid, tgid: vm.process.tgid, comm: thread.comm }, thread.flow, {
-    delayNs: 60_000,
-    // who makes the VM decides when it is over
-    isBackground: true,
-  });
-  if (!thread.vcpu) return;
-  thread.vcpu.task = started;
-  vm.truth.vcpus.push({ index: thread.vcpu.index, tid, comm: thread.comm });
+  const { comm, flow, vcpu } = thread;
+  // who makes the VM decides when it is over
+  const started = yield* spawnThread(task, vm.world, { comm, delayNs: 60_000, isBackground: true }, flow);
+  if (!vcpu) return;
+  vcpu.task = started;
+  vm.truth.vcpus.push({ index: vcpu.index, tid: started.tid, comm });
 }
 
 function* vcpuThread(task: Task, vcpu: Vcpu, plan: VmPlan): Flow {
@@ -294,7 +291,7 @@ function* resetVm(task: Task, plan: VmPlan): Flow {
 
 /** A new VM object takes the place of the old one, with the same threads. */
 function renewVm(vm: Vm): void {
-  vm.id = `${vm.id.split('#')[0]!}#${vm.generation + 2}`;
+  vm.id = `${baseOf(vm.id)}#${vm.generation + 2}`;
   vm.gmems = [];
   vm.slots = [];
   vm.attributes = makeRanges(0);
@@ -323,6 +320,11 @@ function* closeVm(task: Task, vm: Vm): Flow {
   yield* close(vm.fd);
 }
 
+/** A guest's name, which its VM objects share (renewVm). */
+function baseOf(id: string): string {
+  return id.split('#')[0]!;
+}
+
 function* endVm(task: Task, plan: VmPlan): Flow {
   const { vm, next } = plan;
   const { process } = vm;
@@ -331,6 +333,8 @@ function* endVm(task: Task, plan: VmPlan): Flow {
   raise(vm.changed);
   yield* waitFor(vm.changed, () => vm.finished === vm.vcpus.length);
   yield* closeVm(task, vm);
+  yield* dropAll(task, vm);
+  vm.world.truth.ended.push(...vm.world.truth.vms.filter(({ id }) => baseOf(id) === baseOf(vm.id)).map(({ id }) => id));
   process.live--;
   raise(process.changed);
   if (task.tid === process.tgid) {

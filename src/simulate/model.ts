@@ -184,7 +184,8 @@ export interface PinJob {
   readonly hva: number;
   readonly isLongTerm: boolean;
   state: 'asked' | 'held' | 'release' | 'dropped';
-  heldSince: number;
+  /** The page, once it is held. */
+  page: Page | null;
   readonly changed: Signal;
 }
 

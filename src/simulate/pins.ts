@@ -12,7 +12,7 @@ const GUP_PIN_COUNTING_BIAS = 1024;
 
 /** Has the worker pin a page, and waits until it does. */
 export function* pinPage(vm: Vm, at: Pick<PinJob, 'gmem' | 'index' | 'hva' | 'isLongTerm'>): Flow<PinJob> {
-  const job: PinJob = { ...at, state: 'asked', heldSince: 0, changed: makeSignal() };
+  const job: PinJob = { ...at, state: 'asked', page: null, changed: makeSignal() };
   vm.pinJobs.push(job);
   raise(vm.changed);
   yield* waitFor(job.changed, () => job.state === 'held');
@@ -67,6 +67,7 @@ function* take(task: Task, vm: Vm, job: PinJob): Flow<Pin> {
     to_ns: null,
   };
   vm.world.truth.pins.push(pin);
+  job.page = page;
   yield* takeRef(task, gmem, page);
   page.refs += GUP_PIN_COUNTING_BIAS - 1;
   recordRef(task, 'page_ref_mod', page, gmem.mapping, { by: GUP_PIN_COUNTING_BIAS - 1 });
@@ -74,7 +75,11 @@ function* take(task: Task, vm: Vm, job: PinJob): Flow<Pin> {
   return pin;
 }
 
-function* letGo(task: Task, { gmem, index }: PinJob): Flow {
-  const page = gmem.pages.get(index);
+function* letGo(task: Task, { gmem, page }: PinJob): Flow {
   if (page) yield* dropRef(task, gmem, page, GUP_PIN_COUNTING_BIAS);
+}
+
+/** The process ends: the kernel drops what its files still hold. Some pins are somebody else's and stay. */
+export function* dropAll(task: Task, vm: Vm): Flow {
+  for (const job of vm.pinJobs) if (job.state === 'held' && vm.random.chance(0.7)) yield* letGo(task, job);
 }

@@ -2,13 +2,14 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { EINVAL, ENOMEM } from './calls.js';
 import { makeSignal, startTask } from './host.js';
-import type { Task } from './host.js';
+import type { Flow, Task } from './host.js';
 import { makeProcess, manageVm } from './machine.js';
 import type { SlotPlan, VmPlan } from './machine.js';
-import { makeLock, newPid } from './model.js';
+import { makeLock } from './model.js';
 import type { Process, Trouble, Vcpu, Vm, VmmStyle, Wish, World } from './model.js';
 import type { Random } from './random.js';
 import { makeRanges } from './ranges.js';
+import { spawnThread, startByShell } from './tasks.js';
 
 const STYLES: readonly VmmStyle[] = [
   {
@@ -59,7 +60,9 @@ export function planVms(world: World): void {
     if (last && follows) last.isEnding = true;
     houses.push({ numbers: [number], follows, isEnding: random.chance(0.4) });
   }
-  for (const house of houses) if (hasLeaks(house)) house.isEnding = false;
+  // a reference that is never dropped is one for sure where its process ends before the trace does
+  for (const house of houses)
+    if (hasLeaks(house)) house.isEnding = options.mechanism !== 'vcpu-run' && random.chance(0.8);
   const launch = (index: number): void => {
     const house = houses[index]!;
     openHouse(world, house, { wishes, next: () => void (houses[index + 1]?.follows === true && launch(index + 1)) });
@@ -85,17 +88,23 @@ function openHouse(
   const process = makeProcess(world, style, makeSignal());
   process.fds.add(style.firstFd - 2);
   process.live = house.numbers.length;
-  for (const [position, number] of house.numbers.entries()) {
-    const plan = planVm(world, { process, number, wishes: wishes[number]!, isEnding: house.isEnding });
-    const isMain = position === 0;
-    const tid = isMain ? process.tgid : newPid(world);
-    startTask(
-      world.host,
-      { tid, tgid: process.tgid, comm: style.comm },
-      (task) => manageVm(task, { ...plan, next: isMain ? next : () => {} }),
-      { delayNs: random.int(100_000, 4_000_000) * (position + 1) },
-    );
-  }
+  const { isEnding } = house;
+  const [first, ...others] = house.numbers.map((number) =>
+    planVm(world, { process, number, wishes: wishes[number]!, isEnding }),
+  );
+  const { comm } = style;
+  const main = { tid: process.tgid, tgid: process.tgid, comm };
+  const live = function* (task: Task): Flow {
+    for (const plan of others) {
+      const delayNs = random.int(50_000, 4_000_000);
+      yield* spawnThread(task, world, { comm, delayNs }, (own) => manageVm(own, plan));
+    }
+    yield* manageVm(task, { ...first!, next });
+  };
+  const delayNs = random.int(100_000, 4_000_000);
+  // most processes are older than the trace; one that follows another cannot be
+  if (house.follows || random.chance(0.3)) startByShell(world, main, live, delayNs);
+  else startTask(world.host, main, live, { delayNs });
 }
 
 interface VmRequest {

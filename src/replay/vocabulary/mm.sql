@@ -30,6 +30,10 @@ FROM {event iommu.unmap: iova, size, unmapped_size};
 SELECT 'task_exit' AS kind
 FROM {event sched.sched_process_exit: pid};
 
+-- The event's own thread is the one that calls clone (kernel/fork.c, copy_process).
+SELECT 'task_new' AS kind, pid AS tid, clone_flags AS value, own_tid AS extra
+FROM {event task.task_newtask: pid, clone_flags};
+
 -- prev_state: 0 runnable, bits 4 and 5 (X and Z: EXIT_DEAD, EXIT_ZOMBIE) the end of the thread.
 SELECT 'switch_out' AS kind, prev_pid AS tid,
   CASE WHEN prev_state & 255 = 0 THEN 1 WHEN prev_state & 48 <> 0 THEN 3 ELSE 2 END AS value

@@ -75,8 +75,8 @@ SELECT 'hypercall_done' AS kind, vcpu AS vcpu, ret AS result
 FROM {probe complete_hypercall_exit: vcpu, ret};
 
 SELECT 'run_enter' AS kind, kvm AS vm_key, vcpu_id AS vcpu, reason AS value, u1 AS address, u2 AS size, u0 AS extra,
-  ret AS result
-FROM {probe kvm_arch_vcpu_ioctl_run: kvm, vcpu_id, reason, u0?, u1?, u2?, ret?};
+  u3 AS fd, ret AS result
+FROM {probe kvm_arch_vcpu_ioctl_run: kvm, vcpu_id, reason, u0?, u1?, u2?, u3?, ret?};
 
 SELECT 'map_gpa' AS kind, vcpu_id AS vcpu, "next" AS address, TRY_CAST("end" AS DOUBLE) - TRY_CAST("next" AS DOUBLE) AS size
 FROM {probe __tdx_map_gpa: vcpu_id, next, end};
