@@ -8,7 +8,7 @@ import type { Certainty } from './identity.js';
 import { stateAt } from './intervals.js';
 import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
 import type { MemoryEvent } from './event.js';
-import { stateOf, type Binding, type Conversion, type Replay, type Thread, type VmState } from './state.js';
+import { stateOf, type Replay, type Thread, type VmState } from './state.js';
 
 /** A fault's page-cache insertion comes at most this long after the fault on the same thread. */
 const PAIR_WITHIN_NS = 50_000_000;
@@ -150,73 +150,4 @@ export function noteInsertion(replay: Replay, thread: Thread, ev: MemoryEvent): 
 
 function isShared(vm: VmState, gpa: number): boolean {
   return isSharedState(stateAt(vm.map, gpa / PAGE_SIZE));
-}
-
-/** How an offset is known for a gpa range; null where it is not. */
-export interface Located {
-  readonly inode: number;
-  readonly offset: number;
-  readonly certainty: Certainty;
-}
-
-/** Looks up where gpa ranges of a VM lie in its guest_memfd, over all that the trace showed of it. */
-export interface Locator {
-  offsetOf(vm: VmState, gpa: number, size: number): Located | null;
-  gpaOf(inode: number, offset: number): { vm: VmState | null; gpa: number } | null;
-}
-
-interface Pair {
-  readonly gpa: number;
-  readonly end: number;
-  readonly delta: number;
-  readonly inode: number;
-}
-
-function sortedPairs(bindings: readonly Binding[], vm: VmState): Pair[] {
-  return bindings
-    .filter((b) => b.vm === vm && Number.isNaN(b.slot))
-    .map((b) => ({ gpa: b.gpa, end: b.gpa + b.size, delta: b.offset - b.gpa, inode: b.inode }))
-    .sort((a, b) => a.gpa - b.gpa);
-}
-
-/** Ranges that the VMM set as a whole are presumed memslots: a pair inside one speaks for all of it. */
-function presumedSlots(conversions: readonly Conversion[], vm: VmState): { gpa: number; end: number }[] {
-  return conversions
-    .filter((c) => c.vm === vm && c.origin === 'vmm' && c.size > PAGE_SIZE && !Number.isNaN(c.gpa))
-    .map((c) => ({ gpa: c.gpa, end: c.gpa + c.size }))
-    .sort((a, b) => b.end - b.gpa - (a.end - a.gpa));
-}
-
-function byPairs(pairs: readonly Pair[], slots: readonly { gpa: number; end: number }[], gpa: number, size: number) {
-  const below = pairs.findLast((p) => p.gpa <= gpa);
-  const above = pairs.find((p) => p.end >= gpa + size);
-  if (below && above && below.delta === above.delta) return below;
-  const slot = slots.find((s) => gpa >= s.gpa && gpa + size <= s.end);
-  if (!slot) return null;
-  const inside = pairs.filter((p) => p.gpa >= slot.gpa && p.end <= slot.end);
-  return inside.length > 0 && inside.every((p) => p.delta === inside[0]!.delta) ? inside[0]! : null;
-}
-
-export function makeLocator(replay: Replay): Locator {
-  const slots = replay.bindings.filter((b) => !Number.isNaN(b.slot));
-  const pairsOf = new Map<VmState, Pair[]>();
-  const slotsOf = new Map<VmState, { gpa: number; end: number }[]>();
-  for (const vm of replay.vms) {
-    pairsOf.set(vm, sortedPairs(replay.bindings, vm));
-    slotsOf.set(vm, presumedSlots(replay.conversions, vm));
-  }
-  return {
-    offsetOf(vm, gpa, size) {
-      const slot = slots.findLast((b) => b.vm === vm && gpa >= b.gpa && gpa + size <= b.gpa + b.size);
-      if (slot) return { inode: slot.inode, offset: gpa - slot.gpa + slot.offset, certainty: slot.certainty };
-      const pair = byPairs(pairsOf.get(vm)!, slotsOf.get(vm)!, gpa, size);
-      return pair ? { inode: pair.inode, offset: gpa + pair.delta, certainty: 'inferred' } : null;
-    },
-    gpaOf(inode, offset) {
-      const found = replay.bindings.findLast(
-        (b) => b.inode === inode && offset >= b.offset && offset < b.offset + b.size,
-      );
-      return found ? { vm: found.vm, gpa: offset - found.offset + found.gpa } : null;
-    },
-  };
 }

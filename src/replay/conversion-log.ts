@@ -1,10 +1,21 @@
 /**
- * Conversions and their attempts as growing columns behind row views: a long trace has millions of them, and an object
- * each, with a box for every number, would cost over a kilobyte. A view reads and writes its columns; it may be kept.
+ * Conversions and their attempts as rows of numbers behind views: a long trace has millions of them, and an object each,
+ * with a box for every number, would cost over a kilobyte. A view reads and writes its row; it may be kept.
  */
 import type { Evidence } from './event.js';
 import type { Certainty } from './identity.js';
-import type { AttemptRecord, Conversion, Direction, Mechanism, Origin, Outcome, RequestWay, VmState } from './state.js';
+import { addRow, getNumber, makePagedRows, setNumber, type PagedRows, type Spill } from './paged-rows.js';
+import type {
+  AttemptRecord,
+  Conversion,
+  Direction,
+  Mechanism,
+  NewConversion,
+  Origin,
+  Outcome,
+  RequestWay,
+  VmState,
+} from './state.js';
 
 const DIRECTIONS: readonly (Direction | null)[] = [null, 'to_private', 'to_shared'];
 const ORIGINS: readonly Origin[] = ['explicit', 'implicit', 'vmm'];
@@ -52,8 +63,8 @@ const COLUMNS = [
   'evidenceCpu',
   'evidenceSeq',
   'evidenceTs',
-  'attemptsFrom',
-  'attemptsCount',
+  'firstAttempt',
+  'lastAttempt',
   'direction',
   'origin',
   'way',
@@ -63,86 +74,75 @@ const COLUMNS = [
 ] as const;
 type Column = (typeof COLUMNS)[number];
 const COLUMN = Object.fromEntries(COLUMNS.map((name, k) => [name, k])) as Readonly<Record<Column, number>>;
-const WIDTH = COLUMNS.length;
-const ATTEMPT_WIDTH = 9;
-const CHUNK_ROWS = 4096;
 
-/** Rows of `width` numbers in chunks that are never moved. */
-interface Rows {
-  readonly width: number;
-  readonly chunks: Float64Array[];
-  count: number;
-}
+/** Numbers of an attempt's row, then the row of the same conversion's next attempt (0: none; row 0 is not used). */
+const ATTEMPT_COLUMNS = [
+  'tid',
+  'startNs',
+  'endNs',
+  'gpa',
+  'offset',
+  'inode',
+  'size',
+  'errno',
+  'errorOffset',
+] as const satisfies readonly (keyof AttemptRecord)[];
+const NEXT_ATTEMPT = ATTEMPT_COLUMNS.length;
 
-function addRow(rows: Rows): { chunk: Float64Array; at: number } {
-  const at = rows.count % CHUNK_ROWS;
-  if (at === 0) rows.chunks.push(new Float64Array(CHUNK_ROWS * rows.width));
-  rows.count++;
-  return { chunk: rows.chunks[rows.chunks.length - 1]!, at: at * rows.width };
-}
+/** How much of them stays in memory, bytes: 190,000 conversions, 150,000 attempts. */
+const CONVERSION_BYTES = 48 << 20;
+const ATTEMPT_BYTES = 12 << 20;
 
 export interface ConversionLog {
-  readonly rows: Rows;
-  readonly attempts: Rows;
+  readonly rows: PagedRows;
+  readonly attempts: PagedRows;
   readonly vms: readonly VmState[];
 }
 
-export function makeConversionLog(vms: readonly VmState[]): ConversionLog {
-  return {
-    rows: { width: WIDTH, chunks: [], count: 0 },
-    attempts: { width: ATTEMPT_WIDTH, chunks: [], count: 0 },
-    vms,
-  };
+export function makeConversionLog(vms: readonly VmState[], spill: Spill): ConversionLog {
+  const attempts = makePagedRows(ATTEMPT_COLUMNS.length + 1, ATTEMPT_BYTES, spill);
+  addRow(attempts);
+  return { rows: makePagedRows(COLUMNS.length, CONVERSION_BYTES, spill), attempts, vms };
 }
 
-function addAttempt(log: ConversionLog, a: AttemptRecord): void {
-  const { chunk, at } = addRow(log.attempts);
-  chunk[at] = a.tid;
-  chunk[at + 1] = a.startNs;
-  chunk[at + 2] = a.endNs;
-  chunk[at + 3] = a.gpa;
-  chunk[at + 4] = a.offset;
-  chunk[at + 5] = a.inode;
-  chunk[at + 6] = a.size;
-  chunk[at + 7] = a.errno;
-  chunk[at + 8] = a.errorOffset;
+function addAttempt({ attempts }: ConversionLog, attempt: AttemptRecord): number {
+  const row = addRow(attempts);
+  for (let k = 0; k < ATTEMPT_COLUMNS.length; k++) setNumber(attempts, row, k, attempt[ATTEMPT_COLUMNS[k]!]);
+  return row;
 }
 
-function readAttempt(log: ConversionLog, row: number): AttemptRecord {
-  const chunk = log.attempts.chunks[Math.floor(row / CHUNK_ROWS)]!;
-  const at = (row % CHUNK_ROWS) * ATTEMPT_WIDTH;
+function readAttempt({ attempts }: ConversionLog, row: number): AttemptRecord {
+  const get = (column: number): number => getNumber(attempts, row, column);
   return {
-    tid: chunk[at]!,
-    startNs: chunk[at + 1]!,
-    endNs: chunk[at + 2]!,
-    gpa: chunk[at + 3]!,
-    offset: chunk[at + 4]!,
-    inode: chunk[at + 5]!,
-    size: chunk[at + 6]!,
-    errno: chunk[at + 7]!,
-    errorOffset: chunk[at + 8]!,
+    tid: get(0),
+    startNs: get(1),
+    endNs: get(2),
+    gpa: get(3),
+    offset: get(4),
+    inode: get(5),
+    size: get(6),
+    errno: get(7),
+    errorOffset: get(8),
   };
 }
 
 /** A row view; the class only because its fields are accessors over the log's columns. */
 class ConversionRow implements Conversion {
   private readonly log: ConversionLog;
-  private readonly chunk: Float64Array;
-  private readonly base: number;
+  /** Place in the order in which conversions came. */
+  readonly index: number;
 
-  constructor(log: ConversionLog) {
-    const { chunk, at } = addRow(log.rows);
+  constructor(log: ConversionLog, index: number) {
     this.log = log;
-    this.chunk = chunk;
-    this.base = at;
+    this.index = index;
   }
 
   private get(column: number): number {
-    return this.chunk[this.base + column]!;
+    return getNumber(this.log.rows, this.index, column);
   }
 
   put(column: number, value: number): void {
-    this.chunk[this.base + column] = value;
+    setNumber(this.log.rows, this.index, column, value);
   }
 
   get vm(): VmState | null {
@@ -266,22 +266,26 @@ class ConversionRow implements Conversion {
     };
   }
   get attempts(): readonly AttemptRecord[] {
-    const from = this.get(COLUMN.attemptsFrom);
-    const end = from + this.get(COLUMN.attemptsCount);
     const list: AttemptRecord[] = [];
-    for (let row = from; row < end; row++) list.push(readAttempt(this.log, row));
+    const { attempts } = this.log;
+    for (let row = this.get(COLUMN.firstAttempt); row !== 0; row = getNumber(attempts, row, NEXT_ATTEMPT))
+      list.push(readAttempt(this.log, row));
     return list;
   }
-  set attempts(list: readonly AttemptRecord[]) {
-    this.put(COLUMN.attemptsFrom, this.log.attempts.count);
-    this.put(COLUMN.attemptsCount, list.length);
-    for (const attempt of list) addAttempt(this.log, attempt);
+  addAttempts(list: readonly AttemptRecord[]): void {
+    for (const attempt of list) {
+      const row = addAttempt(this.log, attempt);
+      const last = this.get(COLUMN.lastAttempt);
+      if (last === 0) this.put(COLUMN.firstAttempt, row);
+      else setNumber(this.log.attempts, last, NEXT_ATTEMPT, row);
+      this.put(COLUMN.lastAttempt, row);
+    }
   }
 }
 
 /** Keeps a conversion in the log; use the view that comes back, not the object that went in. */
-export function keepConversion(log: ConversionLog, made: Conversion): Conversion {
-  const row = new ConversionRow(log);
+export function keepConversion(log: ConversionLog, made: NewConversion): Conversion {
+  const row = new ConversionRow(log, addRow(log.rows));
   row.put(COLUMN.vm, made.vm?.identity.id ?? 0);
   for (const name of NUMBERS) row.put(COLUMN[name], made[name]);
   row.put(COLUMN.origin, ORIGINS.indexOf(made.origin));
@@ -294,7 +298,7 @@ export function keepConversion(log: ConversionLog, made: Conversion): Conversion
   row.put(COLUMN.evidenceCpu, made.evidence.cpu);
   row.put(COLUMN.evidenceSeq, made.evidence.seq);
   row.put(COLUMN.evidenceTs, made.evidence.ts);
-  row.attempts = made.attempts;
+  row.addAttempts(made.attempts);
   return row;
 }
 
@@ -316,4 +320,59 @@ const NUMBERS = [
   'chunks',
   'batch',
   'epoch',
-] as const satisfies readonly (Column & keyof Conversion)[];
+] as const satisfies readonly (Column & keyof NewConversion)[];
+
+/**
+ * The conversions of a log as a list, first as they came, then in the order that `sortBy` gives. Its rows are views made
+ * as they are asked for: two views of one conversion are equal by `index`, not by identity.
+ */
+export class ConversionList {
+  private readonly log: ConversionLog;
+  /** Rows in order; null: as they came. */
+  private order: Uint32Array | null = null;
+  /** Place of each row in that order. */
+  private places: Uint32Array | null = null;
+
+  constructor(log: ConversionLog) {
+    this.log = log;
+  }
+
+  get length(): number {
+    return this.log.rows.count;
+  }
+
+  at(place: number): Conversion {
+    return new ConversionRow(this.log, this.order ? this.order[place]! : place);
+  }
+
+  *[Symbol.iterator](): Generator<Conversion, void, void> {
+    for (let place = 0; place < this.length; place++) yield this.at(place);
+  }
+
+  filter(test: (row: Conversion) => boolean): Conversion[] {
+    const found: Conversion[] = [];
+    for (const row of this) if (test(row)) found.push(row);
+    return found;
+  }
+
+  find(test: (row: Conversion) => boolean): Conversion | undefined {
+    for (const row of this) if (test(row)) return row;
+    return undefined;
+  }
+
+  /** 1 for the first: the number of a conversion in the tables, once the list is sorted. */
+  idOf(row: Conversion): number {
+    return (this.places ? this.places[row.index]! : row.index) + 1;
+  }
+
+  /** Sorts once, by a time and then by thread; what is equal in both stays as it came. */
+  sortBy(timeOf: (row: Conversion) => number): void {
+    const times = Float64Array.from(this, timeOf);
+    const order = Uint32Array.from(times, (_, row) => row);
+    const tid = (row: number): number => getNumber(this.log.rows, row, COLUMN.tid);
+    order.sort((a, b) => times[a]! - times[b]! || tid(a) - tid(b) || a - b);
+    this.places = new Uint32Array(order.length);
+    for (let place = 0; place < order.length; place++) this.places[order[place]!] = place;
+    this.order = order;
+  }
+}

@@ -13,6 +13,7 @@ import { KIND } from './kinds.js';
 import { readLives, type Lives } from './lives.js';
 import { finishReplay, step, taint } from './machine.js';
 import { buildMemoryEvents, countThreads, forEachMemoryEvent, readBaseNs } from './memory-events.js';
+import { closeSpill } from './paged-rows.js';
 import type { TaskFacts } from './processes.js';
 import { makeReferences, type References } from './references.js';
 import { makeReplay, type LostSpan, type Replay, type Sources } from './state.js';
@@ -136,6 +137,10 @@ export async function replayEvents(
 export async function replay(store: Store, options: ReplayOptions = {}): Promise<void> {
   const prepared = await prepareReplay(store, options);
   const results = await replayEvents(store, prepared, options);
-  await createExitView(store);
-  await writeResults(store, { ...prepared, ...results });
+  try {
+    await createExitView(store);
+    await writeResults(store, { ...prepared, ...results });
+  } finally {
+    closeSpill(results.replay.spill);
+  }
 }

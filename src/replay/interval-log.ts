@@ -1,17 +1,15 @@
-/** Ranges of state that ended, as growing columns: a long trace has millions, and an object each would cost the heap. */
+/** Ranges of state that ended, as rows of numbers: a long trace has millions, and an object each would cost the heap. */
+import { addRow, getNumber, makePagedRows, setNumber, type PagedRows, type Spill } from './paged-rows.js';
 import type { VmState } from './state.js';
 
+/** How much of them stays in memory, bytes: 170,000 rows. They are written once and read once, in order. */
+const BYTES = 8 << 20;
+
 /** Numbers of a row: VM index, first page, pages, packed state, from and to in ns relative to the analysis' start. */
-const WIDTH = 6;
-const CHUNK_ROWS = 16_384;
+export type IntervalLog = PagedRows;
 
-export interface IntervalLog {
-  readonly chunks: Float64Array[];
-  rows: number;
-}
-
-export function makeIntervalLog(): IntervalLog {
-  return { chunks: [], rows: 0 };
+export function makeIntervalLog(spill: Spill): IntervalLog {
+  return makePagedRows(6, BYTES, spill);
 }
 
 /** Adds [first, first+count) of a VM that was in `state` from `fromNs` to `toNs` (NaN: still is). */
@@ -24,17 +22,13 @@ export function logInterval(
   fromNs: number,
   toNs: number,
 ): void {
-  const at = log.rows % CHUNK_ROWS;
-  if (at === 0) log.chunks.push(new Float64Array(CHUNK_ROWS * WIDTH));
-  const chunk = log.chunks[log.chunks.length - 1]!;
-  const base = at * WIDTH;
-  chunk[base] = vm.identity.id;
-  chunk[base + 1] = first;
-  chunk[base + 2] = count;
-  chunk[base + 3] = state;
-  chunk[base + 4] = fromNs;
-  chunk[base + 5] = toNs;
-  log.rows++;
+  const row = addRow(log);
+  setNumber(log, row, 0, vm.identity.id);
+  setNumber(log, row, 1, first);
+  setNumber(log, row, 2, count);
+  setNumber(log, row, 3, state);
+  setNumber(log, row, 4, fromNs);
+  setNumber(log, row, 5, toNs);
 }
 
 /** Calls `visit` with every row in order of its end. */
@@ -42,9 +36,7 @@ export function forEachInterval(
   log: IntervalLog,
   visit: (vmId: number, first: number, count: number, state: number, fromNs: number, toNs: number) => void,
 ): void {
-  for (let row = 0; row < log.rows; row++) {
-    const chunk = log.chunks[Math.floor(row / CHUNK_ROWS)]!;
-    const base = (row % CHUNK_ROWS) * WIDTH;
-    visit(chunk[base]!, chunk[base + 1]!, chunk[base + 2]!, chunk[base + 3]!, chunk[base + 4]!, chunk[base + 5]!);
-  }
+  const get = (row: number, column: number): number => getNumber(log, row, column);
+  for (let row = 0; row < log.count; row++)
+    visit(get(row, 0), get(row, 1), get(row, 2), get(row, 3), get(row, 4), get(row, 5));
 }

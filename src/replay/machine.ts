@@ -100,7 +100,7 @@ function onGuestEntry(replay: Replay, thread: Thread, ev: MemoryEvent): void {
 /** Ranges of one SNP request are rows of their own; all of them end where the vCPU runs again. */
 function endBatch(replay: Replay, thread: Thread, ts: number): void {
   for (let k = replay.conversions.length - 1; k >= 0; k--) {
-    const row = replay.conversions[k]!;
+    const row = replay.conversions.at(k);
     if (row.tid !== thread.tid) continue;
     if (row.batch !== thread.batch) break;
     if (Number.isNaN(row.resumeNs)) {

@@ -9,7 +9,15 @@ import { stateAt } from './intervals.js';
 import { KIND } from './kinds.js';
 import type { Wish } from './pkvm-state.js';
 import { isPlainVm, isProtectedVm, vmOfHypEvent } from './pkvm-identity.js';
-import { addConversion, type Conversion, type Direction, type Outcome, type Replay, type Thread } from './state.js';
+import {
+  addConversion,
+  type Conversion,
+  type Direction,
+  type NewConversion,
+  type Outcome,
+  type Replay,
+  type Thread,
+} from './state.js';
 
 /** enum hyp_enter_exit_reason (arch/arm64/include/asm/kvm_hypevents.h). */
 const GUEST_EXIT = 5;
@@ -42,7 +50,7 @@ interface CallRow {
 /** Adds the row of a guest's call; what is not given is not known yet. */
 export function addCallRow(replay: Replay, call: CallRow): Conversion {
   const { vm, vcpu, tid, gpa, size, direction, requestNs, exitNs, evidence, mechanism, outcome, certainty } = call;
-  const row: Conversion = {
+  const row: NewConversion = {
     vm,
     vcpu,
     tid,

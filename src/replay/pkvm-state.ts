@@ -100,6 +100,8 @@ export interface Pkvm {
   readonly references: FrameReference[];
   /** Unshares that stop a vCPU until KVM_RUN lets it go on, by thread. */
   readonly unshares: Map<number, Conversion>;
+  /** All unshares that exited to userspace (mechanism vcpu-run). */
+  readonly unshareRows: Conversion[];
   /** First touch of a page whose unshare is not done although the guest runs. */
   readonly touches: Map<Conversion, number>;
   readonly poweredOff: Set<number>;
@@ -123,6 +125,7 @@ export function makePkvm(): Pkvm {
     signals: [],
     references: [],
     unshares: new Map(),
+    unshareRows: [],
     touches: new Map(),
     poweredOff: new Set(),
     fillsHxfar: false,

@@ -12,7 +12,8 @@ export function writeFrameReferences({ store, replay, tasks, facts, ns }: Tables
   const { pkvm } = replay;
   const held = [...pkvm.references, ...[...pkvm.frames.values()].flatMap((frame) => frame.out)];
   const kept = held.filter((ref) => !(ref.droppedNs - ref.takenNs < SHORTEST_KEPT_NS));
-  const unshares = replay.conversions.filter((c) => c.direction === 'to_private' && c.outcome === 'done');
+  const unshares =
+    kept.length === 0 ? [] : replay.conversions.filter((c) => c.direction === 'to_private' && c.outcome === 'done');
   writeTable(store, 'page_ref', (writer) => {
     for (const ref of kept.sort((a, b) => a.takenNs - b.takenNs)) {
       const isTakenBack = unshares.some(

@@ -22,7 +22,7 @@ export function platformOf(replay: Replay, vm: VmState): string | null {
     if (replay.sources.isArm) return type >= KVM_VM_TYPE_ARM_PROTECTED ? 'pkvm' : 'plain';
     return X86_TYPES[type] ?? null;
   }
-  const ways = new Set(replay.conversions.filter((c) => c.vm === vm).map((c) => c.way));
+  const { ways } = vm;
   if (ways.has('tdx-mapgpa')) return 'tdx';
   if (ways.has('snp-psc') || ways.has('snp-psc-msr')) return 'snp';
   if (ways.has('pkvm-hvc')) return 'pkvm';

@@ -14,6 +14,7 @@ import {
   type Attempt,
   type Conversion,
   type Direction,
+  type NewConversion,
   type Outcome,
   type Replay,
   type Request,
@@ -182,12 +183,12 @@ function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt): void {
     last.size === attempt.size &&
     (last.gpa === attempt.gpa || last.offset === attempt.offset);
   if (isRetry) {
-    last.attempts = [...last.attempts, attempt];
+    last.addAttempts([attempt]);
     last.commitNs = attempt.endNs;
     last.outcome = outcomeOf(attempt);
     return;
   }
-  const row: Conversion = {
+  const row: NewConversion = {
     vm: attempt.vm,
     vcpu: NaN,
     tid: attempt.tid,
@@ -271,7 +272,7 @@ function isWhole({ attempts, size }: Request, attempt: Attempt): boolean {
   return Number.isNaN(size) && attempts.every((a) => a.offset === attempt.offset && a.size === attempt.size);
 }
 
-function rowOf(request: Request, resumeNs: number, outcome: Outcome, certainty: Certainty): Conversion {
+function rowOf(request: Request, resumeNs: number, outcome: Outcome, certainty: Certainty): NewConversion {
   const last = request.attempts[request.attempts.length - 1];
   const offset = request.attempts.find((a) => !Number.isNaN(a.offset));
   const isImplicit = request.origin === 'implicit';
@@ -319,7 +320,7 @@ export function closeRequest(replay: Replay, thread: Thread, resumeNs: number): 
   return keepRow(replay, request, rowOf(request, resumeNs, outcome, certainty));
 }
 
-function keepRow(replay: Replay, request: Request, made: Conversion): Conversion {
+function keepRow(replay: Replay, request: Request, made: NewConversion): Conversion {
   const merged = mergeContinuation(replay, made);
   if (merged) return merged;
   const row = addConversion(replay, made);
@@ -367,10 +368,10 @@ export function noteUnforwarded(replay: Replay, thread: Thread, resumeNs: number
 }
 
 /** A MapGPA that was answered RETRY goes on with the next address: one wish, one row (DESIGN chapter 3). */
-function mergeContinuation(replay: Replay, row: Conversion): Conversion | null {
+function mergeContinuation(replay: Replay, row: NewConversion): Conversion | null {
   if (row.way !== 'tdx-mapgpa' || row.attempts.length === 0) return null;
-  const before = replay.conversions.findLast((c) => c.tid === row.tid && c.way === 'tdx-mapgpa');
-  const last = before?.attempts[before.attempts.length - 1];
+  const before = replay.lastMapGpa.get(row.tid);
+  const last = before?.attempts.at(-1);
   if (!before || !last || before.direction !== row.direction || before.vm !== row.vm) return null;
   const next = row.attempts[0]!;
   const isNext =
@@ -378,7 +379,7 @@ function mergeContinuation(replay: Replay, row: Conversion): Conversion | null {
   const goesOn = last.size === TDX_CHUNK && isNext && row.requestNs - before.resumeNs <= TDX_RETRY_WITHIN_NS;
   if (!goesOn) return null;
   before.size = Math.max(before.gpa + before.size, row.gpa + row.size) - before.gpa;
-  before.attempts = [...before.attempts, ...row.attempts];
+  before.addAttempts(row.attempts);
   before.commitNs = row.commitNs;
   before.resumeNs = row.resumeNs;
   before.stopNs += row.stopNs;

@@ -2,7 +2,7 @@
 import { openRowWriter, type RowWriter } from '../store/bulk.js';
 import type { Store } from '../store/db.js';
 import { RESULT_TABLES } from '../store/schema.js';
-import type { Locator } from './bindings.js';
+import type { Locator } from './locator.js';
 import type { Facts } from './facts.js';
 import type { GmemIndex } from './gmems.js';
 import type { TaskFacts } from './processes.js';

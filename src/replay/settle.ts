@@ -1,6 +1,6 @@
 /** After the last event: what only the whole trace tells — offsets, the shared bit, the pages of implicit conversions. */
 import { PAGE_SIZE } from '../base/units.js';
-import { makeLocator, type Locator } from './bindings.js';
+import { makeLocator, type Locator } from './locator.js';
 import { LOWEST_SHARED_BIT, sharedBitOf, splitGpa } from './shared-bit.js';
 import type { Conversion, MemoryFault, Replay } from './state.js';
 
@@ -72,7 +72,6 @@ export function settle(replay: Replay): Locator {
   settleFaults(replay, locator);
   withdrawAbsences(replay);
   for (const row of replay.conversions) settleRange(row, locator);
-  const when = (c: Conversion): number => (Number.isNaN(c.requestNs) ? c.exitNs : c.requestNs);
-  replay.conversions.sort((a, b) => when(a) - when(b) || a.tid - b.tid);
+  replay.conversions.sortBy((c) => (Number.isNaN(c.requestNs) ? c.exitNs : c.requestNs));
   return locator;
 }

@@ -1,9 +1,10 @@
 /** What the second pass of the replay holds: threads, VMs, open requests and attempts, and the rows found so far. */
 import type { Evidence } from './event.js';
 import type { Certainty, Identity, VmIdentity } from './identity.js';
-import { keepConversion, makeConversionLog, type ConversionLog } from './conversion-log.js';
+import { ConversionList, keepConversion, makeConversionLog, type ConversionLog } from './conversion-log.js';
 import { makeIntervalLog, type IntervalLog } from './interval-log.js';
 import { makeIntervalMap, type IntervalMap } from './intervals.js';
+import { makeSpill, type Spill } from './paged-rows.js';
 import { makePkvm, type Pkvm } from './pkvm-state.js';
 import type { RunPhase } from './run-phase.js';
 
@@ -92,13 +93,19 @@ export interface Conversion {
   stopNs: number;
   readonly runnableNs: number;
   readonly sleepingNs: number;
-  attempts: readonly AttemptRecord[];
+  readonly attempts: readonly AttemptRecord[];
+  addAttempts(list: readonly AttemptRecord[]): void;
   chunks: number;
   readonly batch: number;
   readonly epoch: number;
   readonly evidence: Evidence;
   certainty: Certainty;
+  /** Place in the order in which conversions came: what one is known by. */
+  readonly index: number;
 }
+
+/** A conversion before it is kept. */
+export type NewConversion = Omit<Conversion, 'index' | 'addAttempts'>;
 
 export interface MemoryFault {
   readonly vm: VmState | null;
@@ -166,6 +173,9 @@ export interface VmState {
   sharedBit: number;
   epoch: number;
   readonly requests: Set<Request>;
+  /** How its conversions were asked for, and what flipped them. */
+  readonly ways: Set<RequestWay>;
+  readonly mechanisms: Set<Mechanism>;
   /** Conversions whose first use was not seen yet, newest last. */
   readonly awaitingUse: Conversion[];
   usesAttrEvents: boolean;
@@ -278,9 +288,11 @@ export interface Replay {
   readonly lost: readonly LostSpan[];
   readonly vms: readonly VmState[];
   readonly threads: Map<number, Thread>;
-  /** Views of the rows of conversionLog (addConversion). */
-  readonly conversions: Conversion[];
+  /** The rows of conversionLog (addConversion). */
+  readonly conversions: ConversionList;
   readonly conversionLog: ConversionLog;
+  /** The last MapGPA of each thread, which the next may go on with. */
+  readonly lastMapGpa: Map<number, Conversion>;
   readonly faults: MemoryFault[];
   readonly punches: Punch[];
   readonly reboots: Reboot[];
@@ -288,6 +300,8 @@ export interface Replay {
   /** When the last descriptor of a guest_memfd was gone, by inode. */
   readonly released: Map<number, number>;
   readonly intervals: IntervalLog;
+  /** Where results go that exceed memory; close it in the end. */
+  readonly spill: Spill;
   readonly pkvm: Pkvm;
   batches: number;
   /** Times at which a thread's events show that some before are missing, without a marker. */
@@ -302,6 +316,8 @@ function makeVmState(identity: VmIdentity): VmState {
     sharedBit: NaN,
     epoch: 0,
     requests: new Set(),
+    ways: new Set(),
+    mechanisms: new Set(),
     awaitingUse: [],
     usesAttrEvents: false,
     usesIoctls: false,
@@ -327,20 +343,24 @@ function makeVmState(identity: VmIdentity): VmState {
 
 export function makeReplay(identity: Identity, sources: Sources, lost: readonly LostSpan[]): Replay {
   const vms = identity.vms.map(makeVmState);
+  const spill = makeSpill();
+  const conversionLog = makeConversionLog(vms, spill);
   return {
     identity,
     sources,
     lost,
     vms,
     threads: new Map(),
-    conversions: [],
-    conversionLog: makeConversionLog(vms),
+    conversions: new ConversionList(conversionLog),
+    conversionLog,
+    lastMapGpa: new Map(),
     faults: [],
     punches: [],
     reboots: [],
     bindings: [],
     released: new Map(),
-    intervals: makeIntervalLog(),
+    intervals: makeIntervalLog(spill),
+    spill,
     pkvm: makePkvm(),
     batches: 0,
     gaps: [],
@@ -349,9 +369,11 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
 }
 
 /** Adds a conversion; use the row that comes back, not the object that went in. */
-export function addConversion(replay: Replay, made: Conversion): Conversion {
+export function addConversion(replay: Replay, made: NewConversion): Conversion {
   const row = keepConversion(replay.conversionLog, made);
-  replay.conversions.push(row);
+  made.vm?.ways.add(made.way);
+  made.vm?.mechanisms.add(made.mechanism);
+  if (made.way === 'tdx-mapgpa') replay.lastMapGpa.set(made.tid, row);
   return row;
 }
 

@@ -32,8 +32,7 @@ async function readEnabled(store: Store): Promise<Set<string>> {
  */
 function pkvmGap(replay: Replay): Figure | null {
   const isProtected = replay.vms.some((vm) => platformOf(replay, vm) === 'pkvm');
-  if (!isProtected || replay.sources.hypPages || replay.conversions.some((c) => c.mechanism === 'vcpu-run'))
-    return null;
+  if (!isProtected || replay.sources.hypPages || replay.pkvm.unshareRows.length > 0) return null;
   const count = replay.pkvm.answeredAtEl2;
   const possible = count > 0 ? `; ${count} guest exits were answered at EL2 and may have been such calls` : '';
   return {

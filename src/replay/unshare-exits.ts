@@ -22,8 +22,8 @@ function unfinished(replay: Replay, thread: Thread): Conversion | null {
   const { fault, vm } = thread;
   if (!fault || vm === null) return null;
   const page = Math.floor(fault.address / PAGE_SIZE) * PAGE_SIZE;
-  const found = replay.conversions.findLast((row) => {
-    if (row.vm !== vm || row.mechanism !== 'vcpu-run' || row.outcome !== 'done') return false;
+  const found = replay.pkvm.unshareRows.findLast((row) => {
+    if (row.vm !== vm || row.outcome !== 'done') return false;
     if (Number.isNaN(row.gpa)) return row.tid === thread.tid;
     return page >= row.gpa && page < row.gpa + row.size;
   });
@@ -72,6 +72,7 @@ export function noteUnshareExit(replay: Replay, thread: Thread, ev: MemoryEvent)
     certainty: 'observed',
   });
   row.chunks = 1;
+  replay.pkvm.unshareRows.push(row);
   replay.pkvm.unshares.set(thread.tid, row);
   markConverting(replay, row, ev.ts);
 }

@@ -20,11 +20,11 @@ interface Blocked {
 /** Attempts that a reference made fail: KVM's own attributes never say EAGAIN, only a guest_memfd does. */
 function blockedAttempts({ replay }: Tables): Blocked[] {
   const found: Blocked[] = [];
-  replay.conversions.forEach((conversion, index) => {
-    if (conversion.mechanism === 'vm-attributes') return;
-    for (const attempt of conversion.attempts)
-      if (attempt.errno === EAGAIN) found.push({ conversion, id: index + 1, attempt });
-  });
+  for (const conversion of replay.conversions) {
+    if (conversion.mechanism === 'vm-attributes') continue;
+    const id = replay.conversions.idOf(conversion);
+    for (const attempt of conversion.attempts) if (attempt.errno === EAGAIN) found.push({ conversion, id, attempt });
+  }
   return found;
 }
 

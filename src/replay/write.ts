@@ -103,7 +103,7 @@ function writeBindings({ store, replay, gmems, ns }: Tables): void {
 const IN_PLACE: ReadonlySet<Mechanism> = new Set(['gmem-attributes', 'gmem-convert', 'vcpu-run', 'pkvm-hyp']);
 
 function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
-  const inPlace = new Set(replay.conversions.filter((c) => IN_PLACE.has(c.mechanism)).map((c) => c.vm));
+  const inPlace = new Set(replay.vms.filter((vm) => [...vm.mechanisms].some((way) => IN_PLACE.has(way))));
   writeTable(store, 'gmem_interval', (writer) => {
     const add = (vm: VmState, first: number, count: number, state: number, fromNs: number, toNs: number): void => {
       const gpa = first * PAGE_SIZE;
@@ -145,10 +145,11 @@ function gmemOf(gmems: GmemIndex, row: Conversion): Gmem | null {
 
 function writeConversions({ store, replay, gmems, ns }: Tables): void {
   writeTable(store, 'conversion', (writer) => {
-    replay.conversions.forEach((row, index) => {
+    let id = 0;
+    for (const row of replay.conversions) {
       const { attempts, evidence } = row;
       writer.add({
-        conversion_id: index + 1,
+        conversion_id: ++id,
         vm_id: vmIdOf(row.vm),
         vcpu: orNull(row.vcpu),
         tid: tidOf(row.tid),
@@ -181,13 +182,15 @@ function writeConversions({ store, replay, gmems, ns }: Tables): void {
         evidence_ns: ns(evidence.ts),
         certainty: row.certainty,
       });
-    });
+    }
   });
   writeTable(store, 'conversion_attempt', (writer) => {
-    replay.conversions.forEach((row, index) => {
+    let id = 0;
+    for (const row of replay.conversions) {
+      id++;
       row.attempts.forEach((a, k) => {
         writer.add({
-          conversion_id: index + 1,
+          conversion_id: id,
           attempt: k + 1,
           start_ns: ns(a.startNs),
           end_ns: ns(a.endNs),
@@ -196,16 +199,11 @@ function writeConversions({ store, replay, gmems, ns }: Tables): void {
           tid: tidOf(a.tid),
         });
       });
-    });
+    }
   });
 }
 
 function writeFaults({ store, replay, ns }: Tables): void {
-  const answers = new Set(replay.faults.map((f) => f.conversion));
-  const idOf = new Map<Conversion, number>();
-  replay.conversions.forEach((row, index) => {
-    if (answers.has(row)) idOf.set(row, index + 1);
-  });
   writeTable(store, 'memory_fault', (writer) => {
     for (const f of replay.faults) {
       writer.add({
@@ -220,7 +218,7 @@ function writeFaults({ store, replay, ns }: Tables): void {
         wanted: f.wanted,
         cause: f.cause,
         epoch: f.epoch,
-        conversion_id: f.conversion ? (idOf.get(f.conversion) ?? null) : null,
+        conversion_id: f.conversion ? replay.conversions.idOf(f.conversion) : null,
         evidence_trace: f.evidence.traceId,
         evidence_cpu: f.evidence.cpu,
         evidence_seq: f.evidence.seq,
