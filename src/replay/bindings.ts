@@ -131,7 +131,9 @@ export function noteFolio(replay: Replay, thread: Thread, ev: MemoryEvent): void
 export function noteRequestedFrame(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const added = thread.added;
   thread.added = null;
-  if (!added || added.pfn !== ev.value || !thread.fault) return;
+  if (!added || added.pfn !== ev.value || !thread.fault || !thread.vm) return;
+  if (!isOfGmem(replay, thread.vm, thread.fault, added.dev)) return;
+  replay.gmemDev = added.dev;
   addPair(replay, thread.vm, ev.address, added.inode, added.offset, ev.ts);
 }
 
@@ -142,12 +144,25 @@ export function noteRequestedFrame(replay: Replay, thread: Thread, ev: MemoryEve
 export function noteInsertion(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const { fault, vm } = thread;
   if (replay.sources.spteRequested || !fault || !vm || thread.request || Number.isNaN(thread.exitNs)) return;
-  const { gpa, wanted } = splitGpa(vm, fault.address);
-  const isElsewhere = !vm.inPlace && (wanted === 'shared' || isShared(vm, gpa));
-  if (isElsewhere || gpa >= LOWEST_SHARED_BIT) return;
+  const { gpa } = splitGpa(vm, fault.address);
+  if (gpa >= LOWEST_SHARED_BIT || !isOfGmem(replay, vm, fault, ev.extra)) return;
   addPair(replay, vm, gpa, ev.inode, ev.address, ev.ts);
 }
 
-function isShared(vm: VmState, gpa: number): boolean {
-  return isSharedState(stateAt(vm.map, gpa / PAGE_SIZE));
+/** Bits of an x86 fault's error code that say "private": the guest's C-bit (PFERR_GUEST_ENC) and PFERR_PRIVATE_ACCESS. */
+const PRIVATE_ACCESS = [2 ** 34, 2 ** 49];
+
+/**
+ * Whether a page that was inserted for a fault is the guest_memfd's. The backend of shared memory may have a page cache,
+ * too (a memfd): where it is not in place, a shared access shows that one.
+ */
+function isOfGmem(replay: Replay, vm: VmState, fault: { address: number; code: number }, dev: number): boolean {
+  if (!Number.isNaN(replay.gmemDev) && !Number.isNaN(dev)) return dev === replay.gmemDev;
+  if (vm.inPlace) return true;
+  // Its creation was seen, and no guest_memfd was made for it.
+  if (!Number.isNaN(vm.identity.type) && !vm.identity.hasGmem) return false;
+  const { gpa, wanted } = splitGpa(vm, fault.address);
+  if (wanted !== null) return wanted === 'private';
+  if (PRIVATE_ACCESS.some((bit) => Math.floor(fault.code / bit) % 2 === 1)) return true;
+  return !isSharedState(stateAt(vm.map, gpa / PAGE_SIZE));
 }

@@ -38,6 +38,13 @@ export interface KeySighting {
   readonly ts: number;
 }
 
+/** Something that is over at `ts`: a descriptor that a thread closed, or (fd NaN) the thread itself. */
+export interface Ending {
+  readonly tid: number;
+  readonly fd: number;
+  readonly ts: number;
+}
+
 export interface ThreadFacts {
   /** Its key (lives.ts). */
   readonly tid: number;
@@ -77,6 +84,7 @@ export interface Facts {
   readonly fds: FdRecord[];
   readonly keys: KeySighting[];
   readonly handles: HandleRecord[];
+  readonly endings: Ending[];
 }
 
 /**
@@ -95,6 +103,7 @@ export interface ThreadCount {
 export const COLLECTED_KINDS: readonly number[] = [
   KIND.ioctl_enter,
   KIND.ioctl_exit,
+  KIND.fd_close,
   KIND.run_enter,
   KIND.gmem_create,
   KIND.vm_attr_call,
@@ -187,7 +196,7 @@ function isOfEl2(kind: number): boolean {
 /** Makes a collector from the counts of all threads; feed it the events of COLLECTED_KINDS in order, then read `facts`. */
 export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector {
   const showsGuests = counts.some(({ kind }) => RUNS_GUEST.includes(kind));
-  const facts: Facts = { threads: new Map(), showsGuests, fds: [], keys: [], handles: [] };
+  const facts: Facts = { threads: new Map(), showsGuests, fds: [], keys: [], handles: [], endings: [] };
   for (const { tid, kind, vcpu, count, firstTs } of counts) {
     if (OF_OTHERS.includes(kind) || isOfEl2(kind)) continue;
     const thread = threadOf(facts, tid, firstTs);
@@ -207,6 +216,11 @@ export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector
     if (last && last.key === ev.vmKey && Object.is(last.fd, fd)) return;
     lastKey.set(ev.tid, { key: ev.vmKey, fd });
     facts.keys.push({ key: ev.vmKey, tid: ev.tid, fd, ts: ev.ts });
+  };
+
+  const noteEnd = (thread: ThreadFacts, ts: number): void => {
+    thread.endTs = ts;
+    facts.endings.push({ tid: thread.tid, fd: NaN, ts });
   };
 
   const collect = (ev: MemoryEvent): void => {
@@ -251,14 +265,17 @@ export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector
         if (record) record.endTs = ev.ts;
         break;
       }
+      case KIND.fd_close:
+        if (facts.fds.some((made) => made.fd === ev.fd)) facts.endings.push({ tid: ev.tid, fd: ev.fd, ts: ev.ts });
+        break;
       case KIND.task_exit:
-        thread.endTs = ev.ts;
+        noteEnd(thread, ev.ts);
         break;
       case KIND.task_new:
         if (Math.floor(ev.value / CLONE_THREAD) % 2 === 1) thread.maker = ev.extra;
         break;
       case KIND.switch_out:
-        if (ev.value === 3) thread.endTs = ev.ts;
+        if (ev.value === 3) noteEnd(thread, ev.ts);
         break;
     }
   };

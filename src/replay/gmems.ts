@@ -17,8 +17,11 @@ export interface Gmem {
 
 export interface GmemIndex {
   readonly all: readonly Gmem[];
-  /** By inode, else by VM and descriptor, else the only one of the VM; null where it cannot be told. */
-  of(inode: number, vm: VmState | null, fd: number): Gmem | null;
+  /**
+   * By inode (where several had the number one after the other: the VM's, else the one of that time), else by VM and
+   * descriptor, else the only one of the VM; null where it cannot be told.
+   */
+  of(inode: number, vm: VmState | null, fd: number, ts?: number): Gmem | null;
 }
 
 function created(replay: Replay, facts: Facts): Omit<Gmem, 'id'>[] {
@@ -36,11 +39,19 @@ function created(replay: Replay, facts: Facts): Omit<Gmem, 'id'>[] {
   });
 }
 
+/** A file belongs to one VM for life: under another, after the end of the first, the number is another file's. */
+function isSameFile(replay: Replay, gmem: Omit<Gmem, 'id'>, vm: VmState | null, ts: number): boolean {
+  if (gmem.vm === vm || gmem.vm === null || vm === null) return true;
+  const { goneTs, endTs } = gmem.vm.identity;
+  const released = replay.released.get(gmem.inode) ?? NaN;
+  return !(goneTs <= ts) && !(endTs <= ts) && !(released <= ts);
+}
+
 /** Collects them; numbers are given in order of appearance. */
 export function collectGmems({ replay, facts }: { replay: Replay; facts: Facts }): GmemIndex {
   const found = created(replay, facts);
   const seen = (inode: number, vm: VmState | null, ts: number, how: string, certainty: Certainty): void => {
-    if (Number.isNaN(inode) || found.some((g) => g.inode === inode)) return;
+    if (Number.isNaN(inode) || found.some((g) => g.inode === inode && isSameFile(replay, g, vm, ts))) return;
     // A descriptor without inode that may well be this one: creation showed the file, this shows its number.
     const nameless = found.filter((g) => g.vm === vm && Number.isNaN(g.inode));
     if (vm && nameless.length === 1 && found.filter((g) => g.vm === vm).length === 1) {
@@ -55,8 +66,10 @@ export function collectGmems({ replay, facts }: { replay: Replay; facts: Facts }
   const all = found.map((g, index) => ({ ...g, id: index + 1 }));
   return {
     all,
-    of(inode, vm, fd) {
-      const byInode = Number.isNaN(inode) ? undefined : all.find((g) => g.inode === inode);
+    of(inode, vm, fd, ts = Infinity) {
+      const named = Number.isNaN(inode) ? [] : all.filter((g) => g.inode === inode);
+      const byInode =
+        named.find((g) => g.vm === vm && vm !== null) ?? named.findLast((g) => g.fromTs <= ts) ?? named[0];
       if (byInode) return byInode;
       const mine = all.filter((g) => g.vm === vm && vm !== null);
       const byFd = Number.isNaN(fd) ? undefined : mine.findLast((g) => g.fd === fd);

@@ -2,6 +2,7 @@
  * Which VM, vCPU and guest_memfd: settled in one place, from everything the trace has (reference chapter 06), in
  * retrospect. Nothing else in the replay decides identity.
  */
+import { makeDescriptors, type Descriptors } from './descriptors.js';
 import type { FdRecord, Facts, ThreadFacts } from './facts.js';
 import { tidOf } from './lives.js';
 import { runsVcpu, settleProcesses, type ProcessOf, type TaskFacts } from './processes.js';
@@ -21,6 +22,10 @@ export interface VmIdentity {
   isProtected: boolean | null;
   readonly fromTs: number;
   endTs: number;
+  /** End of the VMM's process, NaN where not seen: its number may be another's after that. */
+  goneTs: number;
+  /** KVM_CREATE_GUEST_MEMFD was seen on it. */
+  hasGmem: boolean;
   readonly vcpus: Map<number, { tid: number; how: string; certainty: Certainty }>;
   how: string;
   certainty: Certainty;
@@ -52,8 +57,7 @@ export interface Identity {
 
 interface Draft {
   vms: VmIdentity[];
-  /** `process:fd` → records with their VM, by time. */
-  fds: Map<string, { record: FdRecord; vm: VmIdentity }[]>;
+  fds: Descriptors;
   keys: Map<number, { ts: number; vm: VmIdentity }[]>;
   threads: Map<number, Assignment[]>;
 }
@@ -70,6 +74,8 @@ function newVm(draft: Draft, process: number, pid: number | null, ts: number, ho
     isProtected: null,
     fromTs: ts,
     endTs: NaN,
+    goneTs: NaN,
+    hasGmem: false,
     vcpus: new Map(),
     how,
     certainty,
@@ -78,19 +84,11 @@ function newVm(draft: Draft, process: number, pid: number | null, ts: number, ho
   return vm;
 }
 
-function latest<T extends { readonly ts: number } | { record: { readonly ts: number } }>(
-  list: readonly T[] | undefined,
-  ts: number,
-): T | null {
+function latest<T extends { readonly ts: number }>(list: readonly T[] | undefined, ts: number): T | null {
   if (!list) return null;
-  const timeOf = (item: T): number => ('ts' in item ? item.ts : item.record.ts);
   let found: T | null = null;
-  for (const item of list) if (timeOf(item) <= ts) found = item;
+  for (const item of list) if (item.ts <= ts) found = item;
   return found;
-}
-
-function fdKey(process: number, fd: number): string {
-  return `${process}:${fd}`;
 }
 
 function buildDescriptors(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf: PidOf): void {
@@ -99,14 +97,14 @@ function buildDescriptors(draft: Draft, facts: Facts, processOf: ProcessOf, pidO
     let vm: VmIdentity | null;
     if (record.what === 'vm') {
       vm = newVm(draft, process, pidOf(record.tid, record.ts), record.ts, 'KVM_CREATE_VM', 'observed');
-      Object.assign(vm, { fd: record.fd, type: record.arg });
+      Object.assign(vm, { fd: record.fd, type: record.arg, goneTs: draft.fds.endOfProcess(process, record.ts) });
     } else {
-      const parent = latest(draft.fds.get(fdKey(process, record.onFd)), record.ts);
+      const parent = draft.fds.at(process, record.onFd, record.ts);
       vm = parent && parent.record.what === 'vm' ? parent.vm : null;
     }
     if (!vm) continue;
-    const key = fdKey(process, record.fd);
-    draft.fds.set(key, [...(draft.fds.get(key) ?? []), { record, vm }]);
+    draft.fds.add(process, record, vm);
+    if (record.what === 'gmem') vm.hasGmem = true;
   }
 }
 
@@ -129,7 +127,7 @@ function assignByDescriptors(draft: Draft, facts: Facts, processOf: ProcessOf): 
   for (const thread of facts.threads.values()) {
     if (!runsVcpu(facts, thread)) continue;
     for (const run of thread.runs) {
-      const found = latest(draft.fds.get(fdKey(processOf(thread.tid, run.ts), run.fd)), run.ts);
+      const found = draft.fds.at(processOf(thread.tid, run.ts), run.fd, run.ts);
       if (found?.record.what === 'vcpu')
         assign(draft, thread, run.ts, found.vm, found.record.arg, 'KVM_RUN on its descriptor', 'observed');
     }
@@ -162,7 +160,7 @@ function settleKeys(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf: Pid
   for (const sighting of facts.keys) {
     const byFd = Number.isNaN(sighting.fd)
       ? null
-      : latest(draft.fds.get(fdKey(processOf(sighting.tid, sighting.ts), sighting.fd)), sighting.ts);
+      : draft.fds.at(processOf(sighting.tid, sighting.ts), sighting.fd, sighting.ts);
     const vm = byFd?.vm ?? latest(draft.threads.get(sighting.tid), sighting.ts)?.vm;
     if (vm) setKey(draft, sighting.key, sighting.ts, vm);
     else open.push(sighting);
@@ -248,7 +246,7 @@ function assignByProcess(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf
 /** A number that looked like KVM_CREATE_VM may be any device's: a VM shows itself by more than its creation. */
 function isReal(vm: VmIdentity, draft: Draft): boolean {
   if (vm.vcpus.size > 0 || !Number.isNaN(vm.key) || vm.certainty !== 'observed') return true;
-  for (const list of draft.fds.values()) if (list.some((f) => f.vm === vm && f.record.what !== 'vm')) return true;
+  if (draft.fds.hasMore(vm)) return true;
   return [...draft.threads.values()].some((list) => list.some((a) => a.vm === vm));
 }
 
@@ -265,7 +263,9 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
     const pid = pidOf(tid, ts) ?? (facts.threads.has(process) ? process : null);
     return pid === null ? null : tidOf(pid);
   };
-  const draft: Draft = { vms: [], fds: new Map(), keys: new Map(), threads: new Map() };
+  const isLeader = (tid: number): boolean => (tasks.tgidOf(tid) ?? facts.threads.get(tid)?.pid) === tid;
+  const fds = makeDescriptors(facts.endings, processOf, isLeader);
+  const draft: Draft = { vms: [], fds, keys: new Map(), threads: new Map() };
   buildDescriptors(draft, facts, processOf, processPid);
   assignByDescriptors(draft, facts, processOf);
   settleHandles(draft, facts, processOf, processPid);
@@ -298,7 +298,7 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
       const mine = draft.threads.get(tid);
       if (mine) return (latest(mine, ts) ?? mine[0]!).vm;
       const process = processOf(tid, ts);
-      const alive = vms.filter((vm) => vm.process === process && !(vm.endTs < ts));
+      const alive = vms.filter((vm) => vm.process === process && !(vm.endTs < ts) && !(vm.goneTs < ts));
       return alive.length === 1 ? alive[0]! : null;
     },
     vcpuOfThread(tid, ts) {
@@ -311,7 +311,7 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
     },
     vmOfHandle: handleOf,
     fdOf(tid, fd, ts) {
-      const found = latest(draft.fds.get(fdKey(processOf(tid, ts), fd)), ts);
+      const found = draft.fds.at(processOf(tid, ts), fd, ts);
       return found && real.has(found.vm) ? found : null;
     },
     endOfThread: (tid) => facts.threads.get(tid)?.endTs ?? NaN,

@@ -16,6 +16,7 @@ export const KINDS = [
   'hypercall_done', // probe at completion: vcpu, result = what the guest gets
   'ioctl_enter', // fd, value = cmd, extra = arg
   'ioctl_exit', // result
+  'fd_close', // fd
   'fallocate_enter', // fd, value = mode, address = offset, size
   'fallocate_exit', // result
   'discard_enter', // madvise: address = hva, size, value = advice

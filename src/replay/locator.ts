@@ -17,7 +17,8 @@ export interface Located {
 
 export interface Locator {
   offsetOf(vm: VmState, gpa: number, size: number): Located | null;
-  gpaOf(inode: number, offset: number): { vm: VmState | null; gpa: number } | null;
+  /** Where several VMs had the number one after the other: that of `vm`, else the last. */
+  gpaOf(inode: number, offset: number, vm?: VmState | null): { vm: VmState | null; gpa: number } | null;
 }
 
 interface Pair {
@@ -159,9 +160,11 @@ export function makeLocator(replay: Replay): Locator {
       const pair = byPairs(mine, gpa, size);
       return pair ? { inode: pair.inode, offset: gpa + pair.delta, certainty: 'inferred' } : null;
     },
-    gpaOf(inode, offset) {
+    gpaOf(inode, offset, vm = null) {
       const map = Number.isNaN(inode) ? undefined : byInode.get(inode);
-      const found = map ? bindings[stateAt(map, offset / PAGE_SIZE) - 1] : undefined;
+      const last = map ? bindings[stateAt(map, offset / PAGE_SIZE) - 1] : undefined;
+      const covers = (b: Binding): boolean => b.inode === inode && offset >= b.offset && offset < b.offset + b.size;
+      const found = last && vm !== null && last.vm !== vm ? (ofVm.get(vm)!.findLast(covers) ?? last) : last;
       return found ? { vm: found.vm, gpa: offset - found.offset + found.gpa } : null;
     },
   };

@@ -141,11 +141,17 @@ function onIoctlExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   noteBindResult(replay, thread, ev.result);
 }
 
+/** Inode numbers are a device's own: a page of another device is no guest memory, whatever its inode. */
+function isOnGmemDevice({ gmemDev }: Replay, dev: number): boolean {
+  return Number.isNaN(gmemDev) || Number.isNaN(dev) || dev === gmemDev;
+}
+
 /** A page came into or left the page cache of a guest_memfd whose gpa is known. */
 function onPage(replay: Replay, thread: Thread, ev: MemoryEvent, isAdd: boolean): void {
+  if (!isOnGmemDevice(replay, ev.extra)) return;
   if (isAdd) noteInsertion(replay, thread, ev);
   if (isAdd) thread.added = { inode: ev.inode, dev: ev.extra, offset: ev.address, pfn: ev.value };
-  else notePunchedPage(thread, ev);
+  else notePunchedPage(replay, thread, ev);
   const bound = replay.bindings.findLast(
     (b) => b.inode === ev.inode && ev.address >= b.offset && ev.address < b.offset + b.size,
   );
@@ -267,7 +273,8 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
     case KIND.get_folio:
       return noteFolio(replay, thread, ev);
     case KIND.page_add:
-      references.noteAdded(ev);
+      if (isOnGmemDevice(replay, ev.extra)) references.noteAdded(ev);
+      else references.forgetFrame(ev.value);
       return onPage(replay, thread, ev, true);
     case KIND.page_delete:
       return onPage(replay, thread, ev, false);

@@ -12,6 +12,7 @@ import { loadVocabulary, type EventTable, type Statement } from './vocabulary.js
 /** Kinds that count only for threads, files and pages that have to do with a VM: the rest of the host is noise. */
 const OF_VM_THREADS = [
   KIND.ioctl_exit,
+  KIND.fd_close,
   KIND.fallocate_enter,
   KIND.fallocate_exit,
   KIND.discard_enter,

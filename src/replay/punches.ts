@@ -36,9 +36,10 @@ export function openPunch(replay: Replay, thread: Thread, ev: MemoryEvent, isPro
 }
 
 /** A page leaves the page cache inside an open punch: the file it belongs to is the one that is punched. */
-export function notePunchedPage(thread: Thread, ev: MemoryEvent): void {
+export function notePunchedPage(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const punch = thread.punch;
   if (!punch || ev.address < punch.offset || ev.address >= punch.offset + punch.size) return;
+  if (punch.proven) replay.gmemDev = ev.extra;
   if (Number.isNaN(punch.inode)) punch.inode = ev.inode;
 }
 

@@ -96,6 +96,9 @@ export function noteResetSign(thread: Thread, ts: number): void {
   if (thread.vm) Object.assign(thread.vm.boot, { resetSign: ts, resetBy: thread.tid });
 }
 
+/** A VMM that makes a new VM for a guest that resets does so at once (ours: no source gives a time). */
+const TAKEOVER_WITHIN_NS = 60_000_000_000;
+
 /** A VM runs for the first time: after a reset exit of another VM of its process that never ran again, it is its reboot. */
 function noteNewVm(replay: Replay, vm: VmState): void {
   const before = replay.vms.findLast(
@@ -103,6 +106,8 @@ function noteNewVm(replay: Replay, vm: VmState): void {
       other !== vm &&
       other.identity.process === vm.identity.process &&
       other.boot.resetSign >= other.lastRunNs &&
+      vm.identity.fromTs - other.boot.resetSign <= TAKEOVER_WITHIN_NS &&
+      !(other.identity.goneTs <= vm.identity.fromTs) &&
       !(other.identity.fromTs > vm.identity.fromTs),
   );
   if (!before) return;

@@ -16,6 +16,8 @@ const SHORTEST_KEPT_NS = 1_000_000;
 export interface FramePage {
   readonly inode: number;
   readonly offset: number;
+  /** s_dev of the inode. */
+  readonly dev: number;
   readonly vm: VmState | null;
   readonly gpa: number;
 }
@@ -46,6 +48,8 @@ export interface References {
   noteRef(ev: MemoryEvent): void;
   /** A page came into the page cache: a frame's history begins anew. */
   noteAdded(ev: MemoryEvent): void;
+  /** The frame is no guest memory (any more). */
+  forgetFrame(pfn: number): void;
   /** A fault of a VM found the frame of guest memory. */
   noteFrame(vm: VmState, gpa: number, pfn: number): void;
   noteDma(ev: MemoryEvent, isMap: boolean): void;
@@ -89,7 +93,7 @@ export function makeReferences(): References {
   const noteFrame = (vm: VmState, gpa: number, pfn: number): void => {
     const old = frames.get(pfn);
     if (old && ((old.page.vm === vm && old.page.gpa === gpa) || !Number.isNaN(old.page.inode))) return;
-    frames.set(pfn, { page: { inode: NaN, offset: NaN, vm, gpa }, out: [] });
+    frames.set(pfn, { page: { inode: NaN, offset: NaN, dev: NaN, vm, gpa }, out: [] });
   };
 
   const noteDma = (ev: MemoryEvent, isMap: boolean): void => {
@@ -108,8 +112,12 @@ export function makeReferences(): References {
   return {
     noteRef,
     noteAdded: (ev) => {
-      frames.set(ev.value, { page: { inode: ev.inode, offset: ev.address, vm: null, gpa: NaN }, out: [] });
+      frames.set(ev.value, {
+        page: { inode: ev.inode, offset: ev.address, dev: ev.extra, vm: null, gpa: NaN },
+        out: [],
+      });
     },
+    forgetFrame: (pfn) => frames.delete(pfn),
     noteFrame,
     noteDma,
     all: () => [...kept, ...[...frames.values()].flatMap((f) => f.out)].sort((a, b) => a.takenNs - b.takenNs),

@@ -25,7 +25,7 @@ function settleFaults(replay: Replay, locator: Locator): void {
 function learnFromOffset(fault: MemoryFault, locator: Locator): void {
   const { vm, conversion: row, address } = fault;
   if (!vm || !row || Number.isNaN(address) || Number.isNaN(row.offset) || !Number.isNaN(vm.sharedBit)) return;
-  const found = locator.gpaOf(row.inode, row.offset);
+  const found = locator.gpaOf(row.inode, row.offset, vm);
   if (!found || found.vm !== vm) return;
   const bit = sharedBitOf(address, found.gpa, PAGE_SIZE);
   if (bit > 0 && row.direction === 'to_shared') vm.sharedBit = bit;
@@ -39,7 +39,7 @@ function isPlain({ vm, address, wanted }: MemoryFault): boolean {
 
 function settleRange(row: Conversion, locator: Locator): void {
   if (Number.isNaN(row.gpa) && !Number.isNaN(row.offset)) {
-    const found = locator.gpaOf(row.inode, row.offset);
+    const found = locator.gpaOf(row.inode, row.offset, row.vm);
     if (found && (row.vm === null || found.vm === row.vm)) row.gpa = found.gpa;
   }
   if (Number.isNaN(row.offset) && row.vm && !Number.isNaN(row.gpa) && !Number.isNaN(row.size)) {

@@ -297,6 +297,8 @@ export interface Replay {
   readonly punches: Punch[];
   readonly reboots: Reboot[];
   readonly bindings: Binding[];
+  /** s_dev on which the guest_memfds live, NaN until a page of one is seen: all of a host are on one mount. */
+  gmemDev: number;
   /** When the last descriptor of a guest_memfd was gone, by inode. */
   readonly released: Map<number, number>;
   readonly intervals: IntervalLog;
@@ -358,6 +360,7 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     punches: [],
     reboots: [],
     bindings: [],
+    gmemDev: NaN,
     released: new Map(),
     intervals: makeIntervalLog(spill),
     spill,

@@ -35,10 +35,13 @@ interface Place {
   readonly gpa: number;
 }
 
-function placeOf({ gmems, locator }: Tables, page: FramePage): Place {
+function placeOf({ gmems, locator, replay }: Tables, page: FramePage, ts: number): Place {
+  const isElsewhere = !Number.isNaN(replay.gmemDev) && !Number.isNaN(page.dev) && page.dev !== replay.gmemDev;
+  if (isElsewhere) return { gmem: null, offset: NaN, gpa: NaN };
   if (!Number.isNaN(page.inode)) {
-    const gpa = locator.gpaOf(page.inode, page.offset)?.gpa ?? NaN;
-    return { gmem: gmems.of(page.inode, null, NaN), offset: page.offset, gpa };
+    const gmem = gmems.of(page.inode, null, NaN, ts);
+    const gpa = locator.gpaOf(page.inode, page.offset, gmem?.vm ?? null)?.gpa ?? NaN;
+    return { gmem, offset: page.offset, gpa };
   }
   const located = page.vm ? locator.offsetOf(page.vm, page.gpa, PAGE_SIZE) : null;
   return { gmem: gmems.of(located?.inode ?? NaN, page.vm, NaN), offset: located?.offset ?? NaN, gpa: page.gpa };
@@ -59,7 +62,7 @@ function together(a: number, b: number): boolean {
 function groupRuns(tables: Tables): Run[] {
   const placed = tables.references
     .all()
-    .map((ref) => ({ ref, place: placeOf(tables, ref) }))
+    .map((ref) => ({ ref, place: placeOf(tables, ref, ref.takenNs) }))
     .filter(({ place }) => place.gmem !== null && !Number.isNaN(place.offset))
     .sort((a, b) => a.ref.tid - b.ref.tid || a.place.offset - b.place.offset || a.ref.takenNs - b.ref.takenNs);
   const runs: { size: number; first: Reference; last: Reference; place: Place }[] = [];
@@ -177,7 +180,7 @@ function writeMappings(tables: Tables): void {
   const { store, references, ns } = tables;
   writeTable(store, 'dma_map', (writer) => {
     for (const m of references.mappings()) {
-      const { gmem, offset } = placeOf(tables, m);
+      const { gmem, offset } = placeOf(tables, m, m.mappedNs);
       if (!gmem) continue;
       writer.add({
         vm_id: gmem.vm?.identity.id ?? null,

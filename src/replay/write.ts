@@ -65,7 +65,7 @@ function writeGmems({ store, replay, gmems, ns }: Tables): void {
         gmem_id: gmem.id,
         vm_id: vmIdOf(gmem.vm),
         inode: Number.isNaN(gmem.inode) ? null : BigInt(gmem.inode),
-        dev: null,
+        dev: Number.isNaN(gmem.inode) || Number.isNaN(replay.gmemDev) ? null : BigInt(replay.gmemDev),
         fd: orNull(gmem.fd),
         size: orNull(gmem.size),
         flags: Number.isNaN(gmem.flags) ? null : BigInt(gmem.flags),
@@ -112,7 +112,7 @@ function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
       const axes = unpackAxes(state);
       writer.add({
         vm_id: vmIdOf(vm),
-        gmem_id: located ? (gmems.of(located.inode, vm, NaN)?.id ?? null) : null,
+        gmem_id: located ? (gmems.of(located.inode, vm, NaN, fromNs)?.id ?? null) : null,
         gpa,
         offset: located?.offset ?? null,
         size,

@@ -9,6 +9,9 @@ WHERE (cmd >> 8) & 255 IN (174, 175) OR cmd IN (15217, 15218, 15237, 15238, 1524
 SELECT 'ioctl_exit' AS kind, ret AS result
 FROM {event syscalls.sys_exit_ioctl: ret};
 
+SELECT 'fd_close' AS kind, fd AS fd
+FROM {event syscalls.sys_enter_close: fd};
+
 SELECT 'fallocate_enter' AS kind, fd AS fd, mode AS value, "offset" AS address, len AS size
 FROM {event syscalls.sys_enter_fallocate: fd, mode, offset, len};
 
