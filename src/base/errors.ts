@@ -20,6 +20,8 @@ export interface ErrorPlace {
   readonly byteOffset?: number;
   /** 1-based line of a text input. */
   readonly line?: number;
+  /** 1-based column in that line. */
+  readonly column?: number;
   /** One sentence on what the user can do. */
   readonly hint?: string;
   readonly cause?: unknown;

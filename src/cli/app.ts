@@ -75,9 +75,14 @@ export function describeError(
       `${debug ? '' : ', best with what --debug adds'}\n${stack}`
     );
   }
-  const { input, byteOffset, line, hint } = error.place;
+  const { input, byteOffset, line, column, hint } = error.place;
   const named = input !== undefined && !error.message.startsWith(input) ? `${input}: ` : '';
-  const at = byteOffset !== undefined ? [`  at byte ${byteOffset}`] : line !== undefined ? [`  at line ${line}`] : [];
+  const at =
+    byteOffset !== undefined
+      ? [`  at byte ${byteOffset}`]
+      : line !== undefined
+        ? [`  at line ${line}${column === undefined ? '' : `, column ${column}`}`]
+        : [];
   const lines = [`${head} ${named}${error.message}`, ...at, ...(hint === undefined ? [] : [`  hint: ${hint}`])];
   return `${lines.join('\n')}\n${stack}`;
 }

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { Command, Option, type Argument } from 'commander';
 import { TraceError } from '../base/errors.js';
 import type { BuildCommand, Cli } from './command.js';
@@ -14,6 +14,7 @@ import { buildSql } from './commands/sql.js';
 import { buildState } from './commands/state.js';
 import { didYouMean } from './suggest.js';
 import { hasColor, painter } from './style.js';
+import { readVersion } from './version.js';
 
 /** The verbs in the order of the help. A new one is a file in commands/ and a line here. */
 const COMMANDS: readonly BuildCommand[] = [
@@ -48,11 +49,6 @@ Examples:
 
 \`gmemtrace --help formats\` lists what can be read.
 `;
-
-function readVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { readonly version: string }).version;
-}
 
 /** The whole command tree, writing to the streams of `cli`; commander's exits come as exceptions. */
 export function buildProgram(cli: Cli): Command {

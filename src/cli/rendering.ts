@@ -1,10 +1,12 @@
 /** Which outputs a report has, and how they fit the place they are written to. */
 import { TraceError } from '../base/errors.js';
+import type { Rule } from '../replay/rules.js';
 import { OUTPUTS, type Output, type RenderOptions } from '../report/index.js';
 import type { Cli } from './command.js';
 import type { OutputOptions } from './options.js';
 import type { Target } from './output.js';
 import { hasColor, hasUnicode, painter, widthOf } from './style.js';
+import { readVersion } from './version.js';
 
 /** What can be rendered: the members of Output that are functions. */
 type ReportKind = Exclude<keyof Output, 'name' | 'description'>;
@@ -27,11 +29,12 @@ export function limitOf(options: OutputOptions, shown: number): number {
   return options.limit ?? (options.format === 'text' || options.format === 'markdown' ? shown : 0);
 }
 
-/** Width, colour and glyphs for a target. A file gets no colour. */
+/** Width, colour and glyphs for a target. A file gets no colour. `rules` are those that judged. */
 export function renderOptions(
   cli: Cli,
   target: Target,
   options: OutputOptions & { readonly evidence?: number },
+  rules: readonly Rule[] = [],
 ): RenderOptions {
   const { stdout, env } = cli.io;
   return {
@@ -41,5 +44,6 @@ export function renderOptions(
     evidence: options.evidence ?? null,
     verbose: options.verbose ?? false,
     limit: options.limit ?? null,
+    tool: { version: readVersion(), rules },
   };
 }

@@ -3,10 +3,17 @@ import { csvOutput } from './csv/index.js';
 import { jsonOutput } from './json/index.js';
 import { markdownOutput } from './markdown/index.js';
 import type { Output } from './render.js';
+import { sarifOutput } from './sarif/index.js';
 import { textOutput } from './text/index.js';
 
 /** All outputs, the default first. A new one is a folder and a line here. */
-export const OUTPUTS = [textOutput, jsonOutput, markdownOutput, csvOutput] as const satisfies readonly Output[];
+export const OUTPUTS = [
+  textOutput,
+  jsonOutput,
+  markdownOutput,
+  csvOutput,
+  sarifOutput,
+] as const satisfies readonly Output[];
 
 export { readAnalysis, readTraces, startOf, type Analysis } from './model.js';
 export { readConversions, type ConversionFilter } from './model-conversions.js';

@@ -1,3 +1,4 @@
+import type { Rule } from '../replay/rules.js';
 import type { Analysis } from './model.js';
 import type { ConversionListing } from './model-conversions.js';
 import type { LatencyReport } from './latency.js';
@@ -10,6 +11,13 @@ export type Tone = 'error' | 'warning' | 'info' | 'good' | 'strong' | 'faint';
 
 export type Paint = (tone: Tone, text: string) => string;
 
+/** The program, for outputs that name it. */
+export interface Tool {
+  readonly version: string;
+  /** Rules that were run. */
+  readonly rules: readonly Rule[];
+}
+
 export interface RenderOptions {
   /** Columns to fit into. */
   readonly width: number;
@@ -21,6 +29,7 @@ export interface RenderOptions {
   readonly verbose: boolean;
   /** Findings to show; 0 = all, null = the output's own default. */
   readonly limit: number | null;
+  readonly tool: Tool;
 }
 
 /** Pieces of output in order; a renderer of a long list yields as it reads. */
@@ -48,4 +57,5 @@ export const PLAIN: RenderOptions = {
   evidence: null,
   verbose: false,
   limit: null,
+  tool: { version: '0.0.0', rules: [] },
 };

@@ -68,7 +68,7 @@ describe('check', () => {
     expect(result.status).toBe(2);
     expect(result.out).toBe('');
     expect(result.err).toContain(
-      'wrong.yaml: unknown key "expects" in a trace\n  at line 4\n  hint: did you mean expect?',
+      'wrong.yaml: unknown key "expects" in a trace\n  at line 4, column 5\n  hint: did you mean expect?',
     );
   });
 

@@ -2,9 +2,12 @@ import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parse } from 'yaml';
 import { describe, expect, it } from 'vitest';
-import { judgeTrace, type CheckCase } from '../../src/report/check/judge.js';
-import { parseCheckSpec, type CheckSpec } from '../../src/report/check/spec.js';
-import { renderCheckJson, renderCheckText } from '../../src/report/check/text.js';
+import { renderCheckJson } from '../../src/report/check/json.js';
+import { judgeTrace } from '../../src/report/check/judge.js';
+import type { CheckCase } from '../../src/report/check/result.js';
+import { parseCheckSpec } from '../../src/report/check/spec.js';
+import type { CheckSpec } from '../../src/report/check/spec-types.js';
+import { renderCheckText } from '../../src/report/check/text.js';
 import { PLAIN } from '../../src/report/render.js';
 import { TraceError } from '../../src/base/errors.js';
 import { didYouMean } from '../../src/cli/suggest.js';
@@ -64,7 +67,7 @@ describe('the spec', () => {
       ['stalls.dat', ['stalls.dat'], false],
       ['host.dat + hyp.txt', ['host.dat', 'hyp.txt'], true],
     ]);
-    expect(traces[0]!.counts).toEqual([
+    expect(traces[0]!.counts).toMatchObject([
       { name: 'lost', range: { min: 0, max: 0 } },
       { name: 'conversions.total', range: { min: 84, max: 84 } },
       { name: 'conversions.direction.to_private', range: { min: 42, max: 42 } },
@@ -73,7 +76,7 @@ describe('the spec', () => {
       { name: 'conversions.outcome.done', range: { min: 83, max: 83 } },
       { name: 'memory_faults', range: { min: 2, max: 2 } },
     ]);
-    expect(traces[0]!.latency).toEqual([
+    expect(traces[0]!.latency).toMatchObject([
       { direction: 'to_private', figure: 'p99', range: { min: null, max: 1_500_000_000 } },
       { direction: 'to_private', figure: 'p50', range: { min: 100_000, max: 10_000_000 } },
     ]);
@@ -81,20 +84,23 @@ describe('the spec', () => {
       ['conversion-stall.factor', '9'],
       ['conversion-stall.absolute_ms', '20'],
     ]);
-    expect(traces[0]!.findings[0]).toEqual({
+    expect(traces[0]!.findings![0]).toEqual({
       rule: 'conversion-stall',
       vm: 1,
       severity: 'error',
       count: { min: 2, max: 2 },
+      place: { line: 19, column: 11 },
     });
-    expect(traces[1]!.counts).toEqual([{ name: 'lost', range: { min: 0, max: 0 } }]);
+    expect(traces[1]!.counts).toEqual([{ name: 'lost', range: { min: 0, max: 0 }, place: { line: 4, column: 19 } }]);
     expect(traces[1]!.allowed).toEqual([{ rule: 'lost-events', vm: null }]);
   });
 
   it('may be JSON, and agrees with its schema', () => {
     const value: unknown = parse(FULL);
     expect(isValid(value)).toBe(true);
-    expect(parseSpec(JSON.stringify(value))).toEqual(parseSpec(FULL));
+    const plain = (spec: CheckSpec): unknown =>
+      JSON.parse(JSON.stringify(spec, (key, v: unknown) => (key === 'place' ? 0 : v)));
+    expect(plain(parseSpec(JSON.stringify(value)))).toEqual(plain(parseSpec(FULL)));
   });
 
   it.each([
@@ -157,7 +163,7 @@ describe('the spec', () => {
 
 function judge(body: string, found = analysis()): readonly CheckCase[] {
   const [trace] = parseSpec(withTrace(body)).traces;
-  return judgeTrace(trace!, found, latency(), [...RULES.keys()]).cases;
+  return judgeTrace(trace!, { analysis: found, latency: latency(), rules: [...RULES.keys()] }).cases;
 }
 
 const failures = (cases: readonly CheckCase[]) => cases.filter((one) => one.status === 'fail');
@@ -200,8 +206,10 @@ describe('judging', () => {
   it('does not take "not known" for 0', () => {
     const unknown = analysis({ memoryFaults: { total: null, byVm: [], byCause: [] } });
     const [failed] = failures(judge('    expect: { memory_faults: 0 }', unknown));
-    expect(failed).toEqual({
+    expect(failed).toMatchObject({
       name: 'memory_faults',
+      kind: 'count',
+      place: { line: 4, column: 30 },
       status: 'fail',
       message: 'memory_faults: not known, expected 0',
       details: ['no kvm_userspace_exit; record -e kvm:kvm_userspace_exit'],
@@ -210,9 +218,12 @@ describe('judging', () => {
 
   it('fails on a finding that nobody expects, with its evidence', () => {
     const cases = judge('', analysis({ findings: [finding({})] }));
-    expect(failures(cases)).toEqual([
+    expect(failures(cases)).toMatchObject([
       {
         name: 'rule conversion-stall',
+        rule: 'conversion-stall',
+        place: { line: 3, column: 5 },
+        evidence: [{ trace: 'stalls.dat', position: 'cpu 1 byte 184320' }],
         status: 'fail',
         message: 'findings: conversion-stall was found once, expected none',
         details: [
@@ -258,7 +269,7 @@ describe('judging', () => {
   it('skips rules that could not be judged, with the reason', () => {
     const found = analysis({ findings: [finding({ verdict: 'inconclusive' })] });
     const cases = judge('', found);
-    expect(cases.find((one) => one.name === 'rule refcount-leak')).toEqual({
+    expect(cases.find((one) => one.name === 'rule refcount-leak')).toMatchObject({
       name: 'rule refcount-leak',
       status: 'skip',
       message: 'unavailable: no page_ref events',
@@ -289,15 +300,25 @@ describe('the result', () => {
     const spec = parseSpec(FULL);
     const found = analysis({ findings: [finding({}), finding({}), finding({})] });
     const [first, second] = spec.traces;
+    const rules = [...RULES.keys()];
+    const place = { line: 1, column: 1 };
     return {
       spec: spec.path,
       traces: [
-        judgeTrace({ ...second!, name: 'basic.dat', latency: [] }, analysis(), null, [...RULES.keys()]),
-        judgeTrace({ ...first!, counts: [], groups: [] }, found, latency(), [...RULES.keys()]),
-        { name: 'tdx.dat', paths: ['tdx.dat'], status: 'skip' as const, reason: 'not there (optional)', cases: [] },
+        judgeTrace({ ...second!, name: 'basic.dat', latency: [] }, { analysis: analysis(), latency: null, rules }),
+        judgeTrace({ ...first!, counts: [], groups: [] }, { analysis: found, latency: latency(), rules }),
+        {
+          name: 'tdx.dat',
+          paths: ['tdx.dat'],
+          place,
+          status: 'skip' as const,
+          reason: 'not there (optional)',
+          cases: [],
+        },
         {
           name: 'broken.dat',
           paths: ['broken.dat'],
+          place,
           status: 'unreadable' as const,
           reason: 'broken.dat: not a trace',
           cases: [],

@@ -46,15 +46,17 @@ export const buildAnalyze: BuildCommand = (cli) => {
   addExamples(command, [
     ['analyze trace.dat', 'the report'],
     ['analyze trace.dat --fail-on error --format markdown -o summary.md', 'for a CI job'],
+    ['analyze trace.dat --format sarif -o trace.sarif', 'findings for an editor or a code scanning service'],
     ['analyze host.txt hyp.txt --clock-offset 1500000', 'two files of one run, the second 1.5 ms behind'],
   ]);
   return command.action(async (inputs: string[], options: AnalyzeOptions) => {
     const { withSession } = await import('../session.js');
+    const { settleRules } = await import('../judging.js');
     const rules = await readRuleSettings(options);
     const output = outputNamed(options.format, 'analysis');
     await emit(options.output, cli.io, async function* (target) {
       const analysis = await withSession(cli, inputs, { ...options, until: rules }, readAnalysis);
-      yield* output(analysis, renderOptions(cli, target, options));
+      yield* output(analysis, renderOptions(cli, target, options, settleRules(rules).rules));
       if (options.failOn !== undefined && reaches(analysis, options.failOn)) cli.status = 1;
     });
   });

@@ -1,29 +1,34 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { dirname, isAbsolute, join } from 'node:path';
-import { Command } from 'commander';
+import { dirname } from 'node:path';
+import { Command, Option } from 'commander';
 import { TraceError } from '../../base/errors.js';
-import { loadRules } from '../../replay/rules.js';
-import { judgeTrace, type CheckReport, type TraceResult } from '../../report/check/judge.js';
-import { parseCheckSpec, type CheckSpec, type TraceSpec } from '../../report/check/spec.js';
-import { renderCheckJson, renderCheckText } from '../../report/check/text.js';
+import { renderCheckJson } from '../../report/check/json.js';
+import { renderCheckMarkdown } from '../../report/check/markdown.js';
+import type { CheckReport } from '../../report/check/result.js';
+import { parseCheckSpec } from '../../report/check/spec.js';
+import type { CheckSpec, TraceSpec } from '../../report/check/spec-types.js';
+import { renderCheckText } from '../../report/check/text.js';
 import { globPattern } from '../../report/events/read.js';
-import { renderJunit } from '../../report/junit/index.js';
-import { readLatency } from '../../report/latency.js';
-import { readAnalysis } from '../../report/model.js';
+import { baselinePath, readBaseline, writeBaseline } from '../checking/baseline.js';
+import { checkTraces } from '../checking/pool.js';
+import { annotate, annotateError, ANNOTATIONS, openReports, wantsAnnotations } from '../checking/reports.js';
+import type { ReportOptions } from '../checking/reports.js';
+import type { Checked } from '../checking/trace.js';
 import type { Cli } from '../command.js';
 import { readRuleSettings, type RuleSettings } from '../config.js';
-import { addExamples, addInputOptions, addOutputOptions, addRuleOptions } from '../options.js';
+import { knownRules, settleRules } from '../judging.js';
+import { addExamples, addInputOptions, addOutputOptions, addRuleOptions, parseCount } from '../options.js';
 import type { InputOptions, OutputOptions, RuleOptions } from '../options.js';
-import { emit, openTarget, reasonOf, type Target } from '../output.js';
-import { withSession } from '../session.js';
+import { emit, reasonOf } from '../output.js';
 import { hasColor, painter } from '../style.js';
 import { didYouMean } from '../suggest.js';
+import { readVersion } from '../version.js';
 
-interface CheckOptions extends InputOptions, OutputOptions, RuleOptions {
-  readonly junit?: string;
+interface CheckOptions extends InputOptions, OutputOptions, RuleOptions, ReportOptions {
   readonly list?: boolean;
   readonly filter?: string;
+  readonly jobs: number;
+  readonly updateBaseline?: boolean;
 }
 
 /** `check`: the CI gate. Exit status 1 where the spec is not met, 2 where it is wrong, 3 where a trace cannot be read. */
@@ -35,26 +40,40 @@ export function buildCheck(cli: Cli): Command {
     .optionsGroup('Selection:')
     .option('--list', 'list the traces of the spec and check nothing')
     .option('--filter <glob>', 'check only the traces whose name matches')
+    .option('--jobs <n>', 'check n traces at a time, each in memory of its own', parseJobs, 1)
+    .option('--update-baseline', 'write the baseline of the spec anew, instead of comparing with it')
     .optionsGroup('Reports:')
-    .option('--junit <file>', 'write JUnit XML: one suite a trace, one case an expectation');
-  addOutputOptions(command, ['text', 'json']);
+    .option('--junit <file>', 'write JUnit XML: one suite a trace, one case an expectation')
+    .option('--sarif <file>', 'write SARIF 2.1.0: what differs, at its line of the spec')
+    .option('--summary <file>', 'add a Markdown summary to a file ($GITHUB_STEP_SUMMARY)')
+    .addOption(
+      new Option('--annotations <system>', 'mark what differs in the spec; auto: where GITHUB_ACTIONS is true')
+        .choices(ANNOTATIONS)
+        .default(ANNOTATIONS[0]),
+    );
+  addOutputOptions(command, ['text', 'json', 'markdown']);
   addInputOptions(command);
   addRuleOptions(command);
   addExamples(command, [
     ['check traces.check.yaml --junit junit.xml', 'in CI: a readable result, and one for the CI system'],
+    ['check traces.check.yaml --sarif check.sarif --summary "$GITHUB_STEP_SUMMARY"', 'on GitHub'],
     ['check traces.check.yaml --filter "stalls*"', 'one trace of it'],
+    ['check traces.check.yaml --update-baseline', 'what the traces show now is what they shall show'],
   ]);
   return command.action(async (path: string, options: CheckOptions) => {
     await check(cli, path, options);
   });
 }
 
+function parseJobs(text: string): number {
+  const jobs = parseCount('--jobs')(text);
+  if (jobs < 1 || jobs > 256) throw new TraceError('usage', `--jobs ${text}: must be 1 to 256`);
+  return jobs;
+}
+
 async function check(cli: Cli, path: string, options: CheckOptions): Promise<void> {
   const settings = await readRuleSettings(options);
-  const rules = loadRules(settings.dirs);
-  const parameters = new Map(rules.map((rule) => [rule.name, rule.params.map((param) => param.name)]));
-  const spec = parseCheckSpec(path, await readSpec(path), { rules: parameters, suggest: didYouMean });
-  const judged = [...parameters.keys()].filter((rule) => isSelected(rule, settings));
+  const spec = await readSpec(cli, path, { options, settings });
   const traces = selectTraces(spec, options.filter);
   if (options.list) {
     const lines = traces.map(
@@ -63,24 +82,35 @@ async function check(cli: Cli, path: string, options: CheckOptions): Promise<voi
     await emit(options.output, cli.io, () => lines);
     return;
   }
-  const junit = options.junit === undefined ? null : await openTarget(options.junit, cli.io);
+  const tool = { version: readVersion(), rules: settleRules(settings).rules };
+  const reports = await openReports(cli.io, options, tool);
   try {
-    const results: TraceResult[] = [];
-    for (const trace of traces) {
-      results.push(await checkTrace(cli, trace, { folder: dirname(path), options, settings, rules: judged }));
-    }
-    await report(cli, { spec: path, traces: results }, options, junit);
+    const { results, written } = await checkSpec(cli, spec, { traces, options, settings });
+    const result: CheckReport = { spec: path, traces: results.map((one) => one.result) };
+    await reports.write(result);
+    await show(cli, result, options, [...written, ...reports.names]);
   } catch (error) {
-    await junit?.abandon();
+    await reports.abandon();
     throw error;
   }
 }
 
-function isSelected(rule: string, { select, ignore }: RuleSettings): boolean {
-  return (select.length === 0 || select.includes(rule)) && !ignore.includes(rule);
+interface Setting {
+  readonly options: CheckOptions;
+  readonly settings: RuleSettings;
 }
 
-async function readSpec(path: string): Promise<string> {
+async function readSpec(cli: Cli, path: string, { options, settings }: Setting): Promise<CheckSpec> {
+  const rules = new Map(knownRules(settings).map((rule) => [rule.name, rule.params.map((param) => param.name)]));
+  try {
+    return parseCheckSpec(path, await readText(path), { rules, suggest: didYouMean });
+  } catch (error) {
+    if (error instanceof TraceError && wantsAnnotations(cli.io, options)) await annotateError(cli.io, path, error);
+    throw error;
+  }
+}
+
+async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
@@ -100,57 +130,44 @@ function selectTraces(spec: CheckSpec, filter: string | undefined): readonly Tra
   throw new TraceError('usage', `--filter ${filter}: no trace of the spec has such a name`, { hint });
 }
 
-interface Setting {
-  readonly folder: string;
-  readonly options: CheckOptions;
-  readonly settings: RuleSettings;
-  readonly rules: readonly string[];
-}
-
-async function checkTrace(cli: Cli, trace: TraceSpec, setting: Setting): Promise<TraceResult> {
-  const { folder, options, settings, rules } = setting;
-  const paths = trace.paths.map((path) => (isAbsolute(path) ? path : join(folder, path)));
-  const missing = paths.filter((path) => !existsSync(path));
-  if (missing.length > 0 && trace.optional) return unjudged(trace, 'skip', 'not there (optional)');
-  const until: RuleSettings = { ...settings, params: new Map([...settings.params, ...trace.params]) };
-  try {
-    return await withSession(cli, paths, { ...options, until }, async (store) => {
-      const analysis = await readAnalysis(store);
-      const needsLatency = trace.latency.length > 0;
-      const latency = needsLatency ? await readLatency(store, { by: ['direction'], slowest: 20 }) : null;
-      return judgeTrace(trace, analysis, latency, rules);
-    });
-  } catch (error) {
-    if (!(error instanceof TraceError) || !isUnreadable(error)) throw error;
-    return unjudged(trace, 'unreadable', error.message);
+/** Checks the traces and keeps the baseline; `written` names it where it was written. */
+async function checkSpec(
+  cli: Cli,
+  spec: CheckSpec,
+  { traces, options, settings }: Setting & { readonly traces: readonly TraceSpec[] },
+): Promise<{ readonly results: readonly Checked[]; readonly written: readonly string[] }> {
+  const updatesBaseline = options.updateBaseline ?? false;
+  const path = baselinePath(spec);
+  if (updatesBaseline && path === null) {
+    const hint = 'add a line like "baseline: traces.baseline.json" to it';
+    throw new TraceError('usage', `--update-baseline: ${spec.path} names no baseline`, { hint });
   }
+  const isCompared = traces.some((trace) => trace.baseline);
+  const before = path !== null && isCompared ? await readBaseline(path, updatesBaseline) : new Map<string, never>();
+  const jobs = traces.map((trace) => ({ trace, was: before.get(trace.name) ?? null }));
+  const input = inputOptions(options);
+  const setting = { folder: dirname(spec.path), options: input, settings, updatesBaseline };
+  const results = await checkTraces(cli, jobs, setting, options.jobs);
+  if (!updatesBaseline || path === null) return { results, written: [] };
+  await writeBaseline(path, { spec, before, results, io: cli.io });
+  return { results, written: [path] };
 }
 
-function isUnreadable(error: TraceError): boolean {
-  const codes: readonly string[] = [
-    'not-found',
-    'unknown-format',
-    'truncated',
-    'corrupt',
-    'unsupported-version',
-    'field-missing',
-    'db',
-  ];
-  return codes.includes(error.code);
+/** The part of the options that says how to read a trace. */
+function inputOptions(options: CheckOptions): InputOptions & Pick<OutputOptions, 'quiet' | 'verbose'> {
+  const { clock, clockOffset, probes, threads, memory, quiet, verbose } = options;
+  const given = Object.entries({ clock, probes, threads, memory, quiet, verbose }).filter(([, v]) => v !== undefined);
+  return { clockOffset, ...(Object.fromEntries(given) as Omit<InputOptions, 'clockOffset'>) };
 }
 
-function unjudged(trace: TraceSpec, status: 'skip' | 'unreadable', reason: string): TraceResult {
-  return { name: trace.name, paths: trace.paths, status, reason, cases: [] };
-}
-
-async function report(cli: Cli, result: CheckReport, options: CheckOptions, junit: Target | null): Promise<void> {
-  await junit?.write(renderJunit(result));
-  await junit?.finish();
+async function show(cli: Cli, result: CheckReport, options: CheckOptions, written: readonly string[]): Promise<void> {
   const color = hasColor(cli.io.stdout, cli.io.env, options.color && options.output === undefined);
-  const written = options.junit === undefined || options.junit === '-' ? [] : [options.junit];
-  const chunks =
-    options.format === 'json' ? [renderCheckJson(result)] : renderCheckText(result, painter(color), written);
-  await emit(options.output, cli.io, () => chunks);
+  await emit(options.output, cli.io, () => {
+    if (options.format === 'json') return [renderCheckJson(result)];
+    if (options.format === 'markdown') return renderCheckMarkdown(result);
+    return renderCheckText(result, painter(color), written);
+  });
+  if (wantsAnnotations(cli.io, options)) await annotate(cli.io, result);
   const statuses = new Set(result.traces.map((trace) => trace.status));
   cli.status = statuses.has('unreadable') ? 3 : statuses.has('fail') ? 1 : 0;
 }

@@ -1,4 +1,9 @@
-import type { Range } from './spec.js';
+import type { Range } from './spec-types.js';
+
+/** Whether a value is one that the range allows. */
+export function isInside(value: number, range: Range): boolean {
+  return (range.min === null || value >= range.min) && (range.max === null || value <= range.max);
+}
 
 /** A range in words: `2`, `at least 3`, `at most 9`, `3 to 9`. */
 export function rangeText(range: Range, format: (value: number) => string): string {

@@ -1,7 +1,7 @@
-/** The result of `check` for people, and as JSON. */
+/** The result of `check` for people. */
 import { plural } from '../names.js';
 import type { Paint, Tone } from '../render.js';
-import type { CheckReport, TraceResult } from './judge.js';
+import type { CheckCase, CheckReport, TraceResult } from './result.js';
 
 const MARKS: Readonly<Record<TraceResult['status'], { readonly word: string; readonly tone: Tone }>> = {
   ok: { word: ' ok  ', tone: 'good' },
@@ -10,7 +10,7 @@ const MARKS: Readonly<Record<TraceResult['status'], { readonly word: string; rea
   unreadable: { word: ' FAIL', tone: 'error' },
 };
 
-/** Evidence lines of one difference before the rest is only counted. */
+/** Evidence lines of one difference before the rest is only counted. Of a baseline every figure that moved is told. */
 const MAX_DETAILS = 12;
 
 /**
@@ -24,20 +24,25 @@ export function* renderCheckText(
   const width = Math.max(...report.traces.map((trace) => trace.name.length), 12);
   for (const trace of report.traces) {
     const mark = MARKS[trace.status];
-    yield `${paint(mark.tone, mark.word)}  ${trace.name.padEnd(width)}  ${summary(trace)}\n`;
-    for (const line of differences(trace)) yield `${line}\n`;
+    yield `${paint(mark.tone, mark.word)}  ${trace.name.padEnd(width)}  ${summaryOf(trace)}\n`;
+    for (const line of trace.cases.flatMap(linesOf)) yield `        ${line}\n`;
   }
-  const failed = report.traces.filter((trace) => trace.status === 'fail').length;
-  const unreadable = report.traces.filter((trace) => trace.status === 'unreadable').length;
-  const words = [
-    plural(report.traces.length, 'trace'),
-    ...(failed > 0 || unreadable === 0 ? [`${failed} failed`] : []),
-    ...(unreadable > 0 ? [`${unreadable} could not be read`] : []),
-  ];
-  yield `${words.join(', ')}${written.length > 0 ? ` · wrote ${written.join(', ')}` : ''}\n`;
+  yield `${totalOf(report)}${written.length > 0 ? ` · wrote ${written.join(', ')}` : ''}\n`;
 }
 
-function summary(trace: TraceResult): string {
+/** `17 traces, 1 failed, 1 could not be read`. */
+export function totalOf({ traces }: CheckReport): string {
+  const count = (status: TraceResult['status']) => traces.filter((trace) => trace.status === status).length;
+  const unreadable = count('unreadable');
+  return [
+    plural(traces.length, 'trace'),
+    ...(count('fail') > 0 || unreadable === 0 ? [`${count('fail')} failed`] : []),
+    ...(unreadable > 0 ? [`${unreadable} could not be read`] : []),
+  ].join(', ');
+}
+
+/** `2 of 12 expectations · 3 not judged`, or why there are none. */
+export function summaryOf(trace: TraceResult): string {
   if (trace.reason !== '') return trace.reason;
   const failed = trace.cases.filter((one) => one.status === 'fail').length;
   const skipped = trace.cases.filter((one) => one.status === 'skip').length;
@@ -46,19 +51,15 @@ function summary(trace: TraceResult): string {
   return failed > 0 ? `${failed} of ${total}${notJudged}` : `${total}${notJudged}`;
 }
 
-function* differences(trace: TraceResult): Generator<string> {
-  for (const one of trace.cases) {
-    if (one.status !== 'fail') continue;
-    yield `        ${one.message}`;
-    for (const detail of one.details.slice(0, MAX_DETAILS)) yield `          ${detail}`;
-    const more = one.details.length - MAX_DETAILS;
-    if (more > 0) yield `          … ${more} more lines; --format json shows all`;
-  }
+/** The evidence of a difference, a line each; what is more than a reader wants is counted. */
+export function detailsOf({ kind, details }: CheckCase): readonly string[] {
+  const more = kind === 'baseline' ? 0 : details.length - MAX_DETAILS;
+  return more > 0 ? [...details.slice(0, MAX_DETAILS), `… ${more} more lines; --format json shows all`] : details;
 }
 
-/** `{schema, spec, ok, traces: [{name, paths, status, reason, cases: [{name, status, message, details}]}]}`. */
-export function renderCheckJson(report: CheckReport): string {
-  const passed = report.traces.every((trace) => trace.status === 'ok' || trace.status === 'skip');
-  const document = { schema: 'gmemtrace.check/1', spec: report.spec, ok: passed, traces: report.traces };
-  return `${JSON.stringify(document, null, 2)}\n`;
+/** Differences, and remarks on what is as expected. */
+function linesOf(one: CheckCase): readonly string[] {
+  if (one.message === '' || one.status === 'skip') return [];
+  const head = one.status === 'fail' ? one.message : `note: ${one.message}`;
+  return [head, ...detailsOf(one).map((detail) => `  ${detail}`)];
 }

@@ -7,62 +7,96 @@ export type Node = YamlNode | null;
 /** Says which of the known words was meant: `did you mean "expect"?` */
 export type Suggest = (word: string, known: readonly string[]) => string;
 
+/** Where something stands in a document; both from 1. */
+export interface Place {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** An open document. All nodes that the functions below hand out are what aliases stand for, never aliases. */
 export interface Reader {
   readonly path: string;
   readonly root: Node;
-  /** Throws TraceError('spec') at the line of a node. */
+  /** Throws TraceError('spec') at the place of a node. */
   readonly fail: (node: Node, message: string, hint?: string) => never;
-  readonly lineOf: (node: Node) => number;
+  readonly placeOf: (node: Node) => Place;
+  /** What an alias (`*name`) stands for; any other node as it is. */
+  readonly resolve: (node: Node) => Node;
   readonly suggest: Suggest;
 }
 
-/** Opens a document. Throws TraceError('spec') with the line where it is no YAML. */
+/** Opens a document. Throws TraceError('spec') with the place where it is no YAML. */
 export function openYaml(path: string, source: string, suggest: Suggest): Reader {
   const lines = new LineCounter();
   const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
-  const lineAt = (offset: number | undefined) => (offset === undefined ? 1 : lines.linePos(offset).line);
-  const [problem] = document.errors;
-  if (problem) {
-    throw new TraceError('spec', problem.message, { input: path, line: lineAt(problem.pos[0]) });
-  }
-  const lineOf = (node: Node) => lineAt(node?.range?.[0]);
-  return {
-    path,
-    root: document.contents,
-    suggest,
-    lineOf,
-    fail: (node, message, hint) => {
-      const place = { input: path, line: lineOf(node) };
-      throw new TraceError('spec', message, hint === undefined ? place : { ...place, hint });
-    },
+  const placeAt = (offset: number | undefined): Place => {
+    const { line, col } = lines.linePos(offset ?? 0);
+    return { line: Math.max(line, 1), column: Math.max(col, 1) };
   };
+  const [problem] = document.errors;
+  if (problem) throw new TraceError('spec', problem.message, { input: path, ...placeAt(problem.pos[0]) });
+  const placeOf = (node: Node) => placeAt(node?.range?.[0]);
+  const fail = (node: Node, message: string, hint?: string): never => {
+    const place = { input: path, ...placeOf(node) };
+    throw new TraceError('spec', message, hint === undefined ? place : { ...place, hint });
+  };
+  const resolve = (node: Node): Node =>
+    isAlias(node)
+      ? (node.resolve(document) ?? fail(node, `no anchor "&${node.source}" stands before this alias`))
+      : node;
+  return { path, root: document.contents, suggest, placeOf, fail, resolve };
 }
 
-/** The entries of a mapping that may have these keys only; a missing node gives none. */
+/**
+ * The entries of a mapping that may have these keys only. Those of a merge (`<<: *name`) lie under the mapping's own
+ * (YAML 1.1, tag:yaml.org,2002:merge).
+ */
 export function mapOf(
   reader: Reader,
   node: Node,
   what: string,
   known: readonly string[] | null,
 ): ReadonlyMap<string, Node> {
+  return new Map(entriesOf(reader, node, { what, known, within: [] }));
+}
+
+interface Mapping {
+  readonly what: string;
+  readonly known: readonly string[] | null;
+  /** Mappings that are being merged into: none of them can be merged once more. */
+  readonly within: readonly Node[];
+}
+
+/** Merged entries first, so that the mapping's own replace them. */
+function entriesOf(reader: Reader, node: Node, { what, known, within }: Mapping): readonly (readonly [string, Node])[] {
   if (!isMap(node)) return reader.fail(node, `${what} is ${kindOf(node)}, expected keys with values`);
-  const entries = new Map<string, Node>();
+  const merged: (readonly [string, Node])[] = [];
+  const own: (readonly [string, Node])[] = [];
   for (const pair of node.items) {
     const key = pair.key as Node;
     const name = isScalar(key) ? String(key.value) : '';
+    // an absent value (`expect:`) keeps the place of its key for messages
+    const value = reader.resolve((pair.value as Node) ?? key);
+    if (name === '<<') {
+      // of several the first wins
+      for (const source of isSeq(value) ? [...listOf(reader, value, '<<')].reverse() : [value]) {
+        if (source === node || within.includes(source)) reader.fail(key, 'this mapping is merged into itself');
+        merged.push(...entriesOf(reader, source, { what, known, within: [...within, node] }));
+      }
+      continue;
+    }
     if (known && !known.includes(name)) {
       reader.fail(key, `unknown key "${name}" in ${what}`, reader.suggest(name, known));
     }
-    // an absent value (`expect:`) keeps the place of its key for messages
-    entries.set(name, (pair.value as Node) ?? key);
+    own.push([name, value]);
   }
-  return entries;
+  return [...merged, ...own];
 }
 
 /** The items of a list. */
 export function listOf(reader: Reader, node: Node, what: string): readonly Node[] {
   if (!isSeq(node)) return reader.fail(node, `${what} is ${kindOf(node)}, expected a list`);
-  return node.items as Node[];
+  return (node.items as Node[]).map(reader.resolve);
 }
 
 /** Whether a node is a mapping. */
@@ -102,7 +136,6 @@ export function wordOf<T extends string>(reader: Reader, node: Node, what: strin
 
 /** A text or a number as it stands. */
 export function scalarOf(reader: Reader, node: Node, what: string): string | number | boolean | null {
-  if (isAlias(node)) return reader.fail(node, `${what} is an alias: aliases stand for whole lists and mappings only`);
   if (!isScalar(node)) return reader.fail(node, `${what} is ${kindOf(node)}, expected a single value`);
   const { value } = node;
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? value : null;
