@@ -25,7 +25,7 @@ describe('wrong usage', () => {
     [['analize', 'x'], 'unknown command "analize"\n  hint: did you mean analyze?'],
     [['analyze'], `missing required argument 'input'`],
     [['analyze', 'x', '--formta', 'json'], `unknown option '--formta'\n(Did you mean --format?)`],
-    [['analyze', 'x', '--format', 'xml'], `argument 'xml' is invalid. Allowed choices are text, json, markdown, csv.`],
+    [['analyze', 'x', '--format', 'xml'], `argument 'xml' is invalid. Allowed choices are text, json, markdown, csv, sarif.`],
     [['analyze', 'x', '--threads', '0'], '--threads 0: must be 1 to 1024'],
     [['analyze', 'x', '--memory', 'much'], '--memory much: not a size\n  hint: write it like 500MB or 2GB'],
     [['analyze', 'x', '--param', 'stall'], '--param stall: not of the form rule.name=value'],

@@ -46,7 +46,6 @@ export const buildAnalyze: BuildCommand = (cli) => {
   addExamples(command, [
     ['analyze trace.dat', 'the report'],
     ['analyze trace.dat --fail-on error --format markdown -o summary.md', 'for a CI job'],
-    ['analyze trace.dat --format sarif -o trace.sarif', 'findings for an editor or a code scanning service'],
     ['analyze host.txt hyp.txt --clock-offset 1500000', 'two files of one run, the second 1.5 ms behind'],
   ]);
   return command.action(async (inputs: string[], options: AnalyzeOptions) => {

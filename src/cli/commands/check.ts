@@ -55,8 +55,7 @@ export function buildCheck(cli: Cli): Command {
   addInputOptions(command);
   addRuleOptions(command);
   addExamples(command, [
-    ['check traces.check.yaml --junit junit.xml', 'in CI: a readable result, and one for the CI system'],
-    ['check traces.check.yaml --sarif check.sarif --summary "$GITHUB_STEP_SUMMARY"', 'on GitHub'],
+    ['check traces.check.yaml --junit junit.xml --sarif check.sarif', 'in CI: a readable result, and files for the system'],
     ['check traces.check.yaml --filter "stalls*"', 'one trace of it'],
     ['check traces.check.yaml --update-baseline', 'what the traces show now is what they shall show'],
   ]);
