@@ -5,6 +5,7 @@ import type { BuildCommand, Cli } from './command.js';
 import { buildAnalyze } from './commands/analyze.js';
 import { buildCheck } from './commands/check.js';
 import { buildConversions } from './commands/conversions.js';
+import { buildDiff } from './commands/diff.js';
 import { buildEvents } from './commands/events.js';
 import { buildImport } from './commands/import.js';
 import { buildLatency } from './commands/latency.js';
@@ -21,6 +22,7 @@ const COMMANDS: readonly BuildCommand[] = [
   buildAnalyze,
   buildConversions,
   buildLatency,
+  buildDiff,
   buildState,
   buildEvents,
   buildCheck,
@@ -33,7 +35,7 @@ const COMMANDS: readonly BuildCommand[] = [
 const EXIT_HELP = `
 Exit status:
     0  fine
-    1  findings at or above --fail-on; a check whose spec is not met
+    1  findings at or above --fail-on; a check whose spec is not met; a regression (diff)
     2  wrong usage, specification or configuration
     3  an input could not be read at all
     4  an internal error: please report it

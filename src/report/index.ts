@@ -18,6 +18,7 @@ export const OUTPUTS = [
 export { readAnalysis, readTraces, startOf, type Analysis } from './model.js';
 export { readConversions, type ConversionFilter } from './model-conversions.js';
 export { readLatency, parseGroupings, GROUPING_NAMES } from './latency.js';
+export { compareSides, readSide, type DiffReport, type DiffSide } from './diff/index.js';
 export { buildChanges, readSpan, readStateAt, type StateFilter, type StateReport } from './model-state.js';
 export { SEVERITIES, type Severity } from './model-findings.js';
 export type { Chunks, Output, Paint, RenderOptions } from './render.js';

@@ -1,4 +1,5 @@
 import type { Rule } from '../replay/rules.js';
+import type { DiffReport } from './diff/index.js';
 import type { Analysis } from './model.js';
 import type { ConversionListing } from './model-conversions.js';
 import type { LatencyReport } from './latency.js';
@@ -44,6 +45,7 @@ export interface Output {
   readonly conversions?: (listing: ConversionListing, options: RenderOptions) => Chunks;
   readonly state?: (report: StateReport, options: RenderOptions) => Chunks;
   readonly latency?: (report: LatencyReport, options: RenderOptions) => Chunks;
+  readonly diff?: (report: DiffReport, options: RenderOptions) => Chunks;
   readonly rules?: (listing: RuleListing, options: RenderOptions) => Chunks;
   /** Any rows, as `sql` gives them. */
   readonly table?: (table: Table, options: RenderOptions) => Chunks;

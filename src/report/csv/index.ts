@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type Papa from 'papaparse';
+import { diffTable } from '../diff/table.js';
 import type { ConversionListing } from '../model-conversions.js';
 import type { Output } from '../render.js';
 import type { CellValue, Table, TableColumn } from '../table.js';
@@ -34,6 +35,7 @@ export const csvOutput: Output = {
   conversions: renderConversions,
   state: (report) => renderTable(stateTable(report)),
   latency: (report) => renderTable(latencyTable(report)),
+  diff: (report) => renderTable(diffTable(report)),
   rules: (listing) => renderTable(rulesTable(listing)),
   table: renderTable,
 };

@@ -1,6 +1,7 @@
 import type { Output } from '../render.js';
 import { renderAnalysis } from './analysis.js';
 import { renderConversions } from './conversions.js';
+import { renderDiff } from './diff.js';
 import { renderLatency, renderRules, renderState, renderTable } from './reports.js';
 
 /** JSON for other programs; the contracts are in schema/. */
@@ -11,6 +12,7 @@ export const jsonOutput: Output = {
   conversions: renderConversions,
   state: renderState,
   latency: renderLatency,
+  diff: renderDiff,
   rules: renderRules,
   table: renderTable,
 };

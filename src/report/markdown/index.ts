@@ -2,6 +2,7 @@ import type { Output } from '../render.js';
 import { latencyTable, rulesTable, stateTable } from '../tables.js';
 import { renderAnalysis } from './analysis.js';
 import { renderConversions } from './conversions.js';
+import { renderDiff } from './diff.js';
 import { drawTable } from './table.js';
 
 /** Markdown (GitHub's) for a CI page or an issue. */
@@ -12,6 +13,7 @@ export const markdownOutput: Output = {
   conversions: renderConversions,
   state: (report) => [drawTable(stateTable(report))],
   latency: (report) => [drawTable(latencyTable(report))],
+  diff: renderDiff,
   rules: (listing) => [drawTable(rulesTable(listing))],
   table: (table) => [drawTable(table)],
 };

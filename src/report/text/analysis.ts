@@ -20,7 +20,8 @@ export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Gen
   yield `\n${lossesBlock(analysis, options)}\n`;
 }
 
-function traceLine(trace: TraceSummary, options: RenderOptions): string {
+/** What a trace is, in one line. */
+export function traceLine(trace: TraceSummary, options: RenderOptions): string {
   const span = trace.startNs === null || trace.endNs === null ? null : Number(trace.endNs - trace.startNs);
   const isTime = trace.clockUnit === 'ns';
   const parts = [

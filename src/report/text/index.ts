@@ -1,6 +1,7 @@
 import type { Output } from '../render.js';
 import { renderAnalysis } from './analysis.js';
 import { renderConversions } from './conversions.js';
+import { renderDiff } from './diff.js';
 import { renderLatency } from './latency.js';
 import { renderRules } from './rules.js';
 import { renderState } from './state.js';
@@ -14,6 +15,7 @@ export const textOutput: Output = {
   conversions: renderConversions,
   state: renderState,
   latency: renderLatency,
+  diff: renderDiff,
   rules: renderRules,
   table: renderTable,
 };
