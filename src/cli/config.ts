@@ -1,69 +1,29 @@
-/** gmemtrace.config.json: which rules judge and with which parameters. */
+/** gmemtrace.config.{json,yaml,yml}: which rules judge and with which parameters, and defaults of options. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
 import { TraceError } from '../base/errors.js';
+import { EMPTY_CONFIG, type Config, type RuleSettings } from './config-model.js';
 import type { RuleOptions } from './options.js';
 import { reasonOf } from './output.js';
-import { closest } from './suggest.js';
 
-/** What decides which rules run and how: configuration and options put together, options winning. */
-export interface RuleSettings {
-  /** Folders with rules beside the built-in ones. */
-  readonly dirs: readonly string[];
-  /** Only these, if any. */
-  readonly select: readonly string[];
-  readonly ignore: readonly string[];
-  /** `rule.parameter` → value. */
-  readonly params: ReadonlyMap<string, string>;
-}
+export type { RuleSettings };
 
-const KEYS = ['$schema', 'rules', 'select', 'ignore', 'ruleDirs'] as const;
-const DEFAULT_PATH = 'gmemtrace.config.json';
-
-type JsonObject = Readonly<Record<string, unknown>>;
-const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-function fail(path: string, message: string, hint?: string): never {
-  throw new TraceError('spec', `${path}: ${message}`, hint === undefined ? { input: path } : { input: path, hint });
-}
-
-async function readObject(path: string, required: boolean): Promise<JsonObject> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (!required && (error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw new TraceError('usage', `${path}: cannot be read: ${reasonOf(error)}`, { input: path, cause: error });
+/** In the working directory, where --config names none. */
+const NAMES = ['gmemtrace.config.json', 'gmemtrace.config.yaml', 'gmemtrace.config.yml'];
+/** Reads the configuration. Throws TraceError `spec` with the line of what is wrong, `usage` where it cannot be read. */
+async function readConfig(named: string | undefined): Promise<Config> {
+  const found = named === undefined ? NAMES.filter((name) => existsSync(name)) : [named];
+  if (found.length > 1) {
+    throw new TraceError('usage', `${found.join(' and ')}: two configurations`, { hint: 'name one with --config' });
   }
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : fail(path, 'must be a JSON object');
-  } catch (error) {
-    if (error instanceof TraceError) throw error;
-    throw new TraceError('spec', `${path}: not JSON: ${(error as Error).message}`, { input: path, cause: error });
-  }
-}
-
-function strings(path: string, config: JsonObject, key: string): readonly string[] {
-  const value = config[key] ?? [];
-  if (!Array.isArray(value)) return fail(path, `"${key}" must be a list of texts`);
-  return value.map((entry: unknown) =>
-    typeof entry === 'string' ? entry : fail(path, `"${key}" must be a list of texts`),
-  );
-}
-
-function configParams(path: string, config: JsonObject): [string, string][] {
-  const rules = config['rules'] ?? {};
-  if (!isObject(rules)) return fail(path, '"rules" must be an object: rule → parameter → value');
-  return Object.entries(rules).flatMap(([rule, params]) => {
-    if (!isObject(params)) return fail(path, `"rules"."${rule}" must be an object: parameter → value`);
-    return Object.entries(params).map(([name, value]): [string, string] => {
-      if (typeof value !== 'number' && typeof value !== 'string' && typeof value !== 'boolean') {
-        return fail(path, `"rules"."${rule}"."${name}" must be a number or a text`);
-      }
-      return [`${rule}.${name}`, String(value)];
-    });
+  const [path] = found;
+  if (path === undefined) return EMPTY_CONFIG;
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new TraceError('usage', `${path}: cannot be read: ${reasonOf(cause)}`, { input: path, cause });
   });
+  // The parser of YAML is loaded only where there is something to parse.
+  return (await import('./config-file.js')).parseConfig(path, text);
 }
 
 function optionParams(options: readonly string[]): [string, string][] {
@@ -80,17 +40,28 @@ function optionParams(options: readonly string[]): [string, string][] {
 
 /** Reads the configuration (that of the working directory where none is named) and lays the options over it. */
 export async function readRuleSettings(options: RuleOptions): Promise<RuleSettings> {
-  const path = options.config ?? DEFAULT_PATH;
-  const config = await readObject(path, options.config !== undefined);
-  for (const key of Object.keys(config)) {
-    if ((KEYS as readonly string[]).includes(key)) continue;
-    const match = closest(key, KEYS);
-    fail(path, `unknown key "${key}"`, match === null ? `keys are ${KEYS.join(', ')}` : `did you mean "${match}"?`);
-  }
+  const config = await readConfig(options.config);
+  const own = optionParams(options.param);
+  const given = new Set(own.map(([key]) => key));
   return {
-    dirs: [...strings(path, config, 'ruleDirs'), ...options.rules],
-    select: options.select.length > 0 ? options.select : strings(path, config, 'select'),
-    ignore: [...strings(path, config, 'ignore'), ...options.ignore],
-    params: new Map([...configParams(path, config), ...optionParams(options.param)]),
+    dirs: [...config.dirs, ...options.rules],
+    select: options.select.length > 0 ? options.select : config.select,
+    ignore: [...config.ignore, ...options.ignore],
+    params: new Map([...config.params, ...own]),
+    places: new Map([...config.places].filter(([key]) => !given.has(key))),
   };
+}
+
+/** Gives a command's options that the user did not set the configuration's values, where it has them and takes the value. */
+export async function applyDefaults(command: Command): Promise<void> {
+  const named: unknown = command.getOptionValue('config');
+  const { defaults } = await readConfig(typeof named === 'string' ? named : undefined);
+  for (const [name, value] of defaults) {
+    const option = command.options.find((o) => o.attributeName() === name);
+    const source = command.getOptionValueSource(name);
+    if (option === undefined || (source !== undefined && source !== 'default')) continue;
+    if (option.argChoices === undefined || option.argChoices.includes(value)) {
+      command.setOptionValueWithSource(name, value, 'config');
+    }
+  }
 }

@@ -1,5 +1,5 @@
 /** Which rules run, with which parameters; typing errors in either are said before any work is done. */
-import { TraceError } from '../base/errors.js';
+import { TraceError, type ErrorPlace } from '../base/errors.js';
 import { loadRules, runRules, type Rule } from '../replay/rules.js';
 import type { Store } from '../store/db.js';
 import type { RuleSettings } from './config.js';
@@ -10,23 +10,27 @@ export function knownRules(settings: Pick<RuleSettings, 'dirs'>): readonly Rule[
   return loadRules(settings.dirs);
 }
 
-function checkNames(names: readonly string[], flag: string, rules: readonly Rule[]): void {
+function checkNames(names: readonly string[], flag: string, rules: readonly Rule[], place: ErrorPlace = {}): void {
   const known = rules.map((rule) => rule.name);
   const wrong = names.find((name) => !known.includes(name));
   if (wrong !== undefined) {
-    throw new TraceError('usage', `${flag} ${wrong}: no such rule`, { hint: didYouMean(wrong, known) });
+    throw new TraceError('usage', `${flag} ${wrong}: no such rule`, { ...place, hint: didYouMean(wrong, known) });
   }
 }
 
-function numberOf(rules: readonly Rule[], key: string, text: string): number {
+function numberOf(rules: readonly Rule[], [key, text]: readonly [string, string], place: ErrorPlace = {}): number {
   const [ruleName = '', name = ''] = key.split('.');
-  checkNames([ruleName], 'parameter of', rules);
+  checkNames([ruleName], 'parameter of', rules, place);
   const params = rules.find((rule) => rule.name === ruleName)!.params.map((param) => param.name);
   if (!params.includes(name)) {
-    throw new TraceError('usage', `${key}: the rule has no such parameter`, { hint: didYouMean(name, params) });
+    throw new TraceError('usage', `${key}: the rule has no such parameter`, {
+      ...place,
+      hint: didYouMean(name, params),
+    });
   }
   const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) throw new TraceError('usage', `${key} = ${text}: not a number`);
+  if (text.trim() === '' || !Number.isFinite(value))
+    throw new TraceError('usage', `${key} = ${text}: not a number`, place);
   return value;
 }
 
@@ -41,7 +45,9 @@ export function settleRules(settings: RuleSettings): Judgement {
   const all = knownRules(settings);
   checkNames(settings.select, '--select', all);
   checkNames(settings.ignore, '--ignore', all);
-  const params = new Map([...settings.params].map(([key, text]) => [key, numberOf(all, key, text)]));
+  const params = new Map(
+    [...settings.params].map((entry) => [entry[0], numberOf(all, entry, settings.places?.get(entry[0]))]),
+  );
   const isWanted = (rule: Rule): boolean =>
     (settings.select.length === 0 || settings.select.includes(rule.name)) && !settings.ignore.includes(rule.name);
   return { rules: all.filter(isWanted), params };

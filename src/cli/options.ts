@@ -103,7 +103,7 @@ export function addRuleOptions(command: Command): Command {
   return command
     .optionsGroup('Rules:')
     .addOption(repeatable('--rules <dir>', 'folder with further rules (*.sql); may be repeated', collect))
-    .option('--config <file>', 'configuration (default: gmemtrace.config.json in the working directory)')
+    .option('--config <file>', 'configuration (default: gmemtrace.config.json or .yaml in the working directory)')
     .addOption(repeatable('--select <rules>', 'judge by these rules only (comma list)', collectList))
     .addOption(repeatable('--ignore <rules>', 'leave these rules out (comma list)', collectList))
     .addOption(repeatable('--param <rule.name=value>', 'set a parameter of a rule; may be repeated', collect));

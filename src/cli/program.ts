@@ -71,6 +71,9 @@ export function buildProgram(cli: Cli): Command {
     .action(async (word: string | undefined, _inputs: string[], options: ProgramOptions) => {
       await withoutCommand(program, cli, { word, ...options });
     });
+  program.hook('preAction', async (_, command) => {
+    if (command !== program) await (await import('./config.js')).applyDefaults(command);
+  });
   for (const build of COMMANDS) program.addCommand(build(cli));
   for (const command of [program, ...program.commands]) configure(command, cli);
   return program;

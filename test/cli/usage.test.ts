@@ -25,7 +25,10 @@ describe('wrong usage', () => {
     [['analize', 'x'], 'unknown command "analize"\n  hint: did you mean analyze?'],
     [['analyze'], `missing required argument 'input'`],
     [['analyze', 'x', '--formta', 'json'], `unknown option '--formta'\n(Did you mean --format?)`],
-    [['analyze', 'x', '--format', 'xml'], `argument 'xml' is invalid. Allowed choices are text, json, markdown, csv, sarif.`],
+    [
+      ['analyze', 'x', '--format', 'xml'],
+      `argument 'xml' is invalid. Allowed choices are text, json, markdown, csv, sarif.`,
+    ],
     [['analyze', 'x', '--threads', '0'], '--threads 0: must be 1 to 1024'],
     [['analyze', 'x', '--memory', 'much'], '--memory much: not a size\n  hint: write it like 500MB or 2GB'],
     [['analyze', 'x', '--param', 'stall'], '--param stall: not of the form rule.name=value'],
@@ -54,12 +57,12 @@ describe('wrong usage', () => {
   });
 
   it.each([
-    ['{"rulez": {}}', 'unknown key "rulez"\n  hint: did you mean "rules"?'],
-    ['[]', 'must be a JSON object'],
-    ['{', 'not JSON'],
+    ['{"rulez": {}}', 'unknown key "rulez" in the configuration\n  at line 1'],
+    ['[]', 'the configuration is a list, expected keys with values'],
+    ['{', 'at line 1'],
     [
       '{"rules": {"conversion-stall": {"factor": []}}}',
-      '"rules"."conversion-stall"."factor" must be a number or a text',
+      '"rules"."conversion-stall"."factor" is a list, expected a single value',
     ],
   ])('refuses the configuration %s', async (text, message) => {
     const { status, stderr } = await runCli(['analyze', 'x', '--config', fileWith('config.json', text)]);

@@ -55,7 +55,10 @@ export function buildCheck(cli: Cli): Command {
   addInputOptions(command);
   addRuleOptions(command);
   addExamples(command, [
-    ['check traces.check.yaml --junit junit.xml --sarif check.sarif', 'in CI: a readable result, and files for the system'],
+    [
+      'check traces.check.yaml --junit junit.xml --sarif check.sarif',
+      'in CI: a readable result, and files for the system',
+    ],
     ['check traces.check.yaml --filter "stalls*"', 'one trace of it'],
     ['check traces.check.yaml --update-baseline', 'what the traces show now is what they shall show'],
   ]);
