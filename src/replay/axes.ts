@@ -10,6 +10,10 @@ const ALLOCATION = ['unknown', 'allocated', 'unallocated', 'poisoned'] as const;
 const CONVERTING = ['idle', 'to_private', 'to_shared'] as const;
 const CERTAINTY: readonly Certainty[] = ['unknown', 'assumed', 'inferred', 'observed'];
 
+/** Bits 10–30: how often events had been lost when the view was last seen (Replay.lossTimes). */
+const LOSSES_SHIFT = 10;
+const LOSSES_MASK = 0x1fffff;
+
 /**
  * Bits 0–1 attribute (KVM's, of the gfn), 2–3 allocation, 4–5 conversion, 6–7 certainty of the view, 8–9 shareability
  * (the guest_memfd's own, of the offset). The two stores are kept side by side: they can disagree.
@@ -39,19 +43,32 @@ export function isSharedState(state: number): boolean {
   return viewOf(state) === SHARED;
 }
 
-/** The page is in the view that a conversion of that direction leads to, and that was seen, not concluded. */
-export function isAlready(state: number, direction: Direction): boolean {
-  return viewOf(state) === viewCode(direction) && ((state >> 6) & 3) === CERTAINTY.indexOf('observed');
+/** How often events had been lost when the page's view was last seen. */
+export function lossesBefore(state: number): number {
+  return (state >> LOSSES_SHIFT) & LOSSES_MASK;
 }
 
-/** KVM's attribute of the gfn is set (KVM_SET_MEMORY_ATTRIBUTES on the VM). */
-export function withAttribute(state: number, direction: Direction, certainty: Certainty): number {
-  return (state & ~0xc3) | viewCode(direction) | (CERTAINTY.indexOf(certainty) << 6);
+/**
+ * The page is in the view that a conversion of that direction leads to: that was seen, not concluded, and no events were
+ * lost since (`losses`: how often they were till now).
+ */
+export function isAlready(state: number, direction: Direction, losses: number): boolean {
+  if (viewOf(state) !== viewCode(direction) || lossesBefore(state) !== (losses & LOSSES_MASK)) return false;
+  return ((state >> 6) & 3) === CERTAINTY.indexOf('observed');
 }
 
-/** The guest_memfd's own attribute of the offset is set (the ioctl on the guest_memfd). */
-export function withShareability(state: number, direction: Direction, certainty: Certainty): number {
-  return (state & ~0x3c0) | (viewCode(direction) << 8) | (CERTAINTY.indexOf(certainty) << 6);
+function seenNow(state: number, certainty: Certainty, losses: number): number {
+  return (state & 0x33f) | (CERTAINTY.indexOf(certainty) << 6) | ((losses & LOSSES_MASK) << LOSSES_SHIFT);
+}
+
+/** KVM's attribute of the gfn is set (KVM_SET_MEMORY_ATTRIBUTES on the VM), after `losses` losses of events. */
+export function withAttribute(state: number, direction: Direction, certainty: Certainty, losses: number): number {
+  return (seenNow(state, certainty, losses) & ~0x03) | viewCode(direction);
+}
+
+/** The guest_memfd's own attribute of the offset is set (the ioctl on the guest_memfd), after `losses` losses of events. */
+export function withShareability(state: number, direction: Direction, certainty: Certainty, losses: number): number {
+  return (seenNow(state, certainty, losses) & ~0x300) | (viewCode(direction) << 8);
 }
 
 export function withAllocation(state: number, allocated: boolean): number {

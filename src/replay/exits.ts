@@ -2,10 +2,10 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
 import { isCarried, noteResetSign, noteRunResult, noteSystemEvent } from './reboots.js';
-import { closeRequest, openRequest } from './requests.js';
+import { closeRequest, openRequest, TDX_RETRY_WITHIN_NS } from './requests.js';
 import { splitGpa } from './shared-bit.js';
 import { KVM_EXIT_UNSHARE, noteTouchFault, noteUnshareExit } from './unshare-exits.js';
-import type { Conversion, Direction, MemoryFault, Replay, Request, RequestWay, Thread } from './state.js';
+import type { Conversion, Direction, MemoryFault, Replay, Request, RequestWay, Thread, VmState } from './state.js';
 
 /** include/uapi/linux/kvm.h */
 const KVM_EXIT_HYPERCALL = 3;
@@ -38,16 +38,36 @@ function isMemoryFault(replay: Replay, reason: number, errno: number): boolean {
   return !replay.sources.isArm;
 }
 
-function wayOf(thread: Thread): RequestWay {
+/** KVM_CREATE_VM's types of x86: how a guest of that type asks (arch/x86/include/uapi/asm/kvm.h). */
+const WAY_OF_TYPE: Readonly<Record<number, RequestWay>> = { 1: 'map-gpa-range', 4: 'snp-psc', 5: 'tdx-mapgpa' };
+
+/** How the guest asked, by its exit; null where that exit was not seen. */
+function wayOfExit(thread: Thread): RequestWay | null {
   if (thread.asked) return thread.asked.way;
   if (thread.exitReason === EXIT_REASON_TDCALL) return 'tdx-mapgpa';
   if (thread.exitReason === SVM_EXIT_VMGEXIT) return 'snp-psc';
-  return 'map-gpa-range';
+  return Number.isNaN(thread.exitReason) ? null : 'map-gpa-range';
+}
+
+/** How the VM's guest asks, as far as anything tells. */
+function usualWay(replay: Replay, vm: VmState | null): RequestWay | null {
+  if (replay.sources.isArm) return 'map-gpa-range';
+  return vm?.asksBy ?? WAY_OF_TYPE[vm?.identity.type ?? NaN] ?? null;
+}
+
+/** A MapGPA comes out in chunks, and a guest that is told RETRY asks for the rest: what began before was it seen? */
+function mayBeRest(replay: Replay, thread: Thread, way: RequestWay | null): boolean {
+  if (!replay.sources.guestExits || (way !== null && way !== 'tdx-mapgpa')) return false;
+  return !(thread.exitNs - thread.taintedNs > TDX_RETRY_WITHIN_NS);
 }
 
 function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const before = thread.request;
-  const way = wayOf(thread);
+  const { vm } = thread;
+  const shown = wayOfExit(thread);
+  if (vm && shown !== null) vm.asksBy = shown;
+  const told = shown ?? usualWay(replay, vm);
+  const way = told ?? 'map-gpa-range';
   // A TDX MapGPA comes out chunk by chunk without entering the guest between: one request.
   if (before?.way === 'tdx-mapgpa' && way === 'tdx-mapgpa') {
     before.chunks++;
@@ -81,6 +101,7 @@ function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void 
     evidence: (isNextRange ? null : thread.exitEvidence) ?? evidenceOf(ev),
     epoch: thread.vm?.epoch ?? 0,
     rangeKnown,
+    mayBeRest: mayBeRest(replay, thread, told),
     runnableNs: 0,
     sleepingNs: 0,
   });
@@ -143,6 +164,7 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
     evidence: thread.exitEvidence ?? evidenceOf(ev),
     epoch: fault.epoch,
     rangeKnown: false,
+    mayBeRest: false,
     runnableNs: 0,
     sleepingNs: 0,
   };

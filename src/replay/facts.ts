@@ -143,6 +143,8 @@ const NOTHING_KNOWN: Created = { size: NaN, flags: NaN };
 export interface FactCollector {
   readonly facts: Facts;
   collect(ev: MemoryEvent): void;
+  /** Events are missing here: what was begun before does not end with what comes now. */
+  forget(): void;
 }
 
 function threadOf(facts: Facts, tid: number, ts: number): ThreadFacts {
@@ -279,5 +281,10 @@ export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector
         break;
     }
   };
-  return { facts, collect };
+  const forget = (): void => {
+    open.clear();
+    creating.clear();
+    lastKey.clear();
+  };
+  return { facts, collect, forget };
 }

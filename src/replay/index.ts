@@ -11,6 +11,7 @@ import { createExitView } from './exit-view.js';
 import { settleIdentity, type Identity } from './identity.js';
 import { KIND } from './kinds.js';
 import { readLives, type Lives } from './lives.js';
+import { followLosses } from './losses.js';
 import { finishReplay, step, taint } from './machine.js';
 import { buildMemoryEvents, countThreads, forEachMemoryEvent, readBaseNs } from './memory-events.js';
 import { closeSpill } from './paged-rows.js';
@@ -70,17 +71,6 @@ async function readIsArm(store: Store): Promise<boolean> {
   return rows[0]?.['arm'] === true;
 }
 
-/** Lost stretches in order: their thread states are dropped when they begin and when they end. */
-function makeTaints(lost: readonly LostSpan[]): { at: number; cpu: number | null }[] {
-  return lost
-    .flatMap((span) => [
-      { at: span.from, cpu: span.cpu },
-      { at: span.to, cpu: span.cpu },
-    ])
-    .filter((t) => Number.isFinite(t.at))
-    .sort((a, b) => a.at - b.at);
-}
-
 /** What is settled before the second pass: who is who, and what the recording can show. */
 export interface Prepared {
   readonly statements: readonly Statement[];
@@ -103,12 +93,18 @@ export async function prepareReplay(store: Store, { signal }: ReplayOptions = {}
   const counts = await countThreads(store, baseNs, lives);
   const collector = makeFactCollector(counts);
   const wanted = `kind IN (${COLLECTED_KINDS.join(', ')}) OR vm_key IS NOT NULL OR (kind = ${KIND.switch_out} AND value = 3)`;
-  await forEachMemoryEvent(store, { baseNs, lives }, (event) => collector.collect(event), { where: wanted, signal });
+  const lost = await readLost(store, baseNs);
+  const loseBefore = followLosses(lost, new Map(), () => collector.forget());
+  const visit = (event: MemoryEvent): void => {
+    loseBefore(event.ts, event.cpu);
+    collector.collect(event);
+  };
+  await forEachMemoryEvent(store, { baseNs, lives }, visit, { where: wanted, signal });
   const { facts } = collector;
   const tasks = await readTasks(store, baseNs, lives);
   const identity = settleIdentity(facts, tasks);
   const sources = settleSources(statements, new Set(counts.map((c) => c.kind)), await readIsArm(store));
-  return { statements, baseNs, lives, tasks, facts, identity, sources, lost: await readLost(store, baseNs) };
+  return { statements, baseNs, lives, tasks, facts, identity, sources, lost };
 }
 
 /** The second pass: every memory event in order. */
@@ -119,13 +115,9 @@ export async function replayEvents(
 ): Promise<{ readonly replay: Replay; readonly references: References }> {
   const state = makeReplay(identity, sources, lost);
   const references = makeReferences();
-  const taints = makeTaints(lost);
-  let next = 0;
+  const loseBefore = followLosses(lost, state.openLosses, (cpu, atNs) => taint(state, cpu, atNs));
   const visit = (event: MemoryEvent): void => {
-    while (next < taints.length && taints[next]!.at <= event.ts) {
-      taint(state, taints[next]!.cpu, taints[next]!.at);
-      next++;
-    }
+    loseBefore(event.ts, event.cpu);
     step(state, references, event);
   };
   await forEachMemoryEvent(store, { baseNs, lives }, visit, { signal });

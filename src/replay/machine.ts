@@ -27,7 +27,6 @@ import { followRun } from './run-phase.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { directionAsked, noteHypercallAnswer, noteUserExit } from './exits.js';
 import { KVM_RUN } from './facts.js';
-import { makeIntervalMap } from './intervals.js';
 import { KIND } from './kinds.js';
 import { closePunch, notePunchedPage, openPunch } from './punches.js';
 import {
@@ -64,7 +63,7 @@ import {
   noteVcpuState,
 } from './reboots.js';
 import type { References } from './references.js';
-import { abandonRequest, closeRequest, noteUnforwarded, setState } from './requests.js';
+import { abandonRequest, closeRequest, doubtUnfinished, noteUnforwarded, setState } from './requests.js';
 import { sharedBitOf } from './shared-bit.js';
 import { threadOf, type Replay, type Thread } from './state.js';
 import { abandonUnshare, noteUnshareEntry, noteUnshareRun } from './unshare-exits.js';
@@ -176,12 +175,34 @@ function onMapped(thread: Thread, ev: MemoryEvent): void {
 /** The thread has its CPU again: the time without it counts for the request that it works on. */
 function onSwitchIn(thread: Thread, ts: number): void {
   const { request, offNs } = thread;
-  thread.onCpu = true;
   thread.offNs = NaN;
   if (!request || Number.isNaN(offNs)) return;
   const without = ts - Math.max(offNs, request.requestNs || request.exitNs);
   if (thread.offHow === 1) request.runnableNs += Math.max(0, without);
   else request.sleepingNs += Math.max(0, without);
+}
+
+/**
+ * Where the thread runs. After it was off its CPU it may come from one that is losing events just now, and have done
+ * anything there.
+ */
+function followCpu(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  if (ev.kind === KIND.switch_out) return;
+  if (!thread.onCpu && replay.openLosses.size > 0 && replay.sources.switches) {
+    thread.phase = 'unknown';
+    taintThread(replay, thread, ev.ts);
+  }
+  thread.onCpu = true;
+  thread.lastCpu = ev.cpu;
+}
+
+function onSwitchOut(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  // Stamps of two CPUs may be the same or a little off: it is on another one already.
+  if (thread.onCpu && thread.lastCpu !== ev.cpu) return;
+  thread.onCpu = false;
+  thread.offNs = ev.ts;
+  thread.offHow = ev.value;
+  if (ev.value === 3) onTaskEnd(replay, thread);
 }
 
 function onTaskEnd(replay: Replay, thread: Thread): void {
@@ -200,11 +221,8 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
   }
   if (isHypKind(kind)) return stepHyp(replay, ev);
   const thread = threadOf(replay, ev.tid, ev.ts);
-  if (kind !== KIND.switch_in && kind !== KIND.switch_out) thread.lastCpu = ev.cpu;
-  if (!followRun(replay, thread, ev)) {
-    replay.gaps.push(ev.ts);
-    taintThread(replay, thread, ev.ts);
-  }
+  followCpu(replay, thread, ev);
+  if (!followRun(replay, thread, ev)) noteGap(replay, thread, ev);
   switch (kind) {
     case KIND.guest_exit:
       return onGuestExit(thread, ev);
@@ -314,11 +332,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
     case KIND.host_signal:
       return noteSignal(replay, thread, ev);
     case KIND.switch_out:
-      thread.onCpu = false;
-      thread.offNs = ev.ts;
-      thread.offHow = ev.value;
-      if (ev.value === 3) onTaskEnd(replay, thread);
-      return;
+      return onSwitchOut(replay, thread, ev);
     case KIND.switch_in:
       return onSwitchIn(thread, ev.ts);
     case KIND.task_exit:
@@ -385,13 +399,20 @@ function noteMapGpa(thread: Thread, ev: MemoryEvent): void {
  */
 export function taint(replay: Replay, cpu: number | null, atNs: number): void {
   dropWishes(replay, 'unknown');
-  for (const vm of replay.vms) vm.sure = makeIntervalMap();
+  replay.lossTimes.push(atNs);
   for (const thread of replay.threads.values()) {
     const stayed = replay.sources.switches && thread.onCpu && cpu !== null && thread.lastCpu !== cpu;
     if (stayed) continue;
     thread.phase = 'unknown';
     taintThread(replay, thread, atNs);
   }
+}
+
+/** Events before this one are missing, though no marker says so: nobody knows what else is. */
+function noteGap(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  replay.gaps.push(ev.ts);
+  taintThread(replay, thread, ev.ts);
+  thread.onCpu = true;
 }
 
 /** What the thread did before says nothing any more of what it does now. */
@@ -409,7 +430,11 @@ function taintThread(replay: Replay, thread: Thread, atNs: number): void {
   thread.added = null;
   thread.pfnGpa = null;
   thread.batch = 0;
+  thread.onCpu = false;
+  thread.offNs = NaN;
   thread.tainted = true;
+  thread.taintedNs = atNs;
+  doubtUnfinished(thread, atNs);
   abandonRequest(replay, thread, atNs);
   abandonUnshare(replay, thread.tid);
 }
@@ -422,5 +447,6 @@ export function finishReplay(replay: Replay): void {
     dropAttempt(replay, thread);
     if (thread.punch) closePunch(replay, thread, NaN, NaN);
     closeRequest(replay, thread, NaN);
+    doubtUnfinished(thread, replay.lastNs);
   }
 }

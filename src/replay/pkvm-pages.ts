@@ -11,7 +11,7 @@ import { KIND } from './kinds.js';
 import { isProtectedVm, vmOfHypEvent } from './pkvm-identity.js';
 import { setState } from './requests.js';
 import type { Frame, HostAccess, Refused } from './pkvm-state.js';
-import { stateOf, type Direction, type Replay, type Thread, type VmState } from './state.js';
+import { lossesTillNow, stateOf, type Direction, type Replay, type Thread, type VmState } from './state.js';
 
 /** lab_vm's `what`. */
 const VM_ENDING = 1;
@@ -27,7 +27,9 @@ function vmOfHandle(replay: Replay, handle: number, ts: number): VmState | null 
 }
 
 function donate(replay: Replay, vm: VmState, gpa: number, size: number, phys: number, ts: number, c: Certainty): void {
-  setState(replay, vm, gpa, size, ts, (state) => withAllocation(withAttribute(state, 'to_private', c), true));
+  setState(replay, vm, gpa, size, ts, (state) =>
+    withAllocation(withAttribute(state, 'to_private', c, lossesTillNow(replay)), true),
+  );
   for (let at = 0; at < size; at += PAGE_SIZE) {
     const pfn = (phys + at) / PAGE_SIZE;
     const old = replay.pkvm.frames.get(pfn);
@@ -79,7 +81,8 @@ export function noteHypDonation(replay: Replay, ev: MemoryEvent): void {
 export function noteHypFlip(replay: Replay, ev: MemoryEvent, direction: Direction): void {
   const vm = vmOfHypEvent(replay, ev);
   if (!vm || ev.result !== 0) return;
-  setState(replay, vm, ev.address, ev.size, ev.ts, (state) => withAttribute(state, direction, 'observed'));
+  const losses = lossesTillNow(replay);
+  setState(replay, vm, ev.address, ev.size, ev.ts, (state) => withAttribute(state, direction, 'observed', losses));
 }
 
 /** The VM is being torn down: its pages come back one by one. */

@@ -10,6 +10,7 @@ import { isAlready, withAttribute, withConversion, withShareability } from './ax
 import type { Certainty } from './identity.js';
 import {
   addConversion,
+  lossesTillNow,
   lostWithin,
   type Attempt,
   type Conversion,
@@ -25,7 +26,7 @@ import {
 /** A MapGPA that the kernel cuts into chunks of this size (arch/x86/kvm/vmx/tdx.c, TDX_MAP_GPA_MAX_LEN). */
 const TDX_CHUNK = 2 * 1024 * 1024;
 /** A guest that was told RETRY asks for the rest at once. */
-const TDX_RETRY_WITHIN_NS = 1_000_000;
+export const TDX_RETRY_WITHIN_NS = 1_000_000;
 
 function markConverting(replay: Replay, request: Request, nowNs: number, direction: Direction | null): void {
   // A fault's address may carry the shared bit: its page is known only with its answer.
@@ -105,19 +106,18 @@ function certaintyOfAttempt(attempt: Attempt): Certainty {
 }
 
 /** Whether the whole range is in the wanted state already, as far as that was seen. */
-function isAsWanted({ vm, gpa, size, direction }: Pick<Attempt, 'vm' | 'gpa' | 'size' | 'direction'>): boolean {
+function isAsWanted(
+  { lossTimes: { length: losses } }: Replay,
+  { vm, gpa, size, direction }: Pick<Attempt, 'vm' | 'gpa' | 'size' | 'direction'>,
+): boolean {
   if (!vm || Number.isNaN(gpa) || !direction || Number.isNaN(size)) return false;
   const first = gpa / PAGE_SIZE;
   const pages = size / PAGE_SIZE;
   let already = 0;
-  let sure = 0;
   forEachRun(vm.map, first, pages, (_first, count, state) => {
-    if (isAlready(state, direction)) already += count;
+    if (isAlready(state, direction, losses)) already += count;
   });
-  forEachRun(vm.sure, first, pages, (_first, count, state) => {
-    sure += count * state;
-  });
-  return already === pages && sure === pages;
+  return already === pages;
 }
 
 /** The trace or the thread ended inside it, though its end would have been recorded: nobody knows what came of it. */
@@ -125,12 +125,12 @@ function isOpen(attempt: Attempt): boolean {
   return attempt.endsBy !== 'event' && Number.isNaN(attempt.endNs) && Number.isNaN(attempt.errno);
 }
 
-function markPages(map: IntervalMap, { gpa, size }: Attempt, state: number): void {
+function clearPages(map: IntervalMap, { gpa, size }: Attempt): void {
   changeRange(
     map,
     gpa / PAGE_SIZE,
     size / PAGE_SIZE,
-    () => state,
+    () => 0,
     0,
     () => undefined,
   );
@@ -141,17 +141,17 @@ function applyFlip(replay: Replay, attempt: Attempt): void {
   if (!attempt.vm || !attempt.direction || Number.isNaN(attempt.gpa) || Number.isNaN(attempt.size)) return;
   if (attempt.errno > 0) return;
   const { direction } = attempt;
+  const losses = lossesTillNow(replay);
   const certainty = certaintyOfAttempt(attempt);
   const at = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
   const set = attempt.mechanism === 'vm-attributes' ? withAttribute : withShareability;
-  setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => set(state, direction, certainty));
-  markPages(attempt.vm.carried, attempt, 0);
-  markPages(attempt.vm.sure, attempt, certainty === 'observed' ? 1 : 0);
+  setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => set(state, direction, certainty, losses));
+  clearPages(attempt.vm.carried, attempt);
 }
 
 /** Finds whom a finished attempt belongs to, and applies it to the state. */
 export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt): void {
-  attempt.noop = !isOpen(attempt) && !(attempt.errno > 0) && isAsWanted(attempt);
+  attempt.noop = !isOpen(attempt) && !(attempt.errno > 0) && isAsWanted(replay, attempt);
   applyFlip(replay, attempt);
   if (attempt.direction === 'to_shared' && !(attempt.errno > 0)) thread.lastShared = attempt;
   const own = thread.request;
@@ -260,30 +260,35 @@ function judge(replay: Replay, request: Request, resumed: boolean): { outcome: O
   if (!resumed) return { outcome: 'pending', certainty: 'observed' };
   if (request.answer > 0) return { outcome: 'refused', certainty: 'observed' };
   // Nothing to do and told so, or refused: without the answer nobody can tell.
-  if (isAsWanted(request)) return { outcome: request.answer === 0 ? 'noop' : 'unknown', certainty: 'inferred' };
+  if (isAsWanted(replay, request)) return { outcome: request.answer === 0 ? 'noop' : 'unknown', certainty: 'inferred' };
   if (request.answer === 0) return { outcome: 'unknown', certainty: 'inferred' };
   if (absenceCounts(replay, request)) return { outcome: 'refused', certainty: 'inferred' };
   return { outcome: 'unknown', certainty: 'inferred' };
 }
 
-/** The attempt was on all of the request's range: where that is not known, all attempts were on one range. */
-function isWhole({ attempts, size }: Request, attempt: Attempt): boolean {
-  if (attempts.length === 1 || attempt.size === size) return true;
-  return Number.isNaN(size) && attempts.every((a) => a.offset === attempt.offset && a.size === attempt.size);
+/** The offsets that the attempts were on, from the first to the last; null where any is not known. */
+function reachOf({ attempts }: Request): { inode: number; offset: number; size: number } | null {
+  const inode = attempts[0]?.inode ?? NaN;
+  if (attempts.length === 0 || attempts.some((a) => Number.isNaN(a.offset) || a.inode !== inode)) return null;
+  const offset = Math.min(...attempts.map((a) => a.offset));
+  return { inode, offset, size: Math.max(...attempts.map((a) => a.offset + a.size)) - offset };
 }
 
 function rowOf(request: Request, resumeNs: number, outcome: Outcome, certainty: Certainty): NewConversion {
   const last = request.attempts[request.attempts.length - 1];
-  const offset = request.attempts.find((a) => !Number.isNaN(a.offset));
+  const reach = reachOf(request);
   const isImplicit = request.origin === 'implicit';
+  const asked = isImplicit ? (last?.size ?? NaN) : request.size;
+  const size = Number.isNaN(asked) ? (reach?.size ?? last?.size ?? NaN) : asked;
   return {
     vm: request.vm ?? last?.vm ?? null,
     vcpu: request.vcpu,
     tid: request.tid,
     gpa: isImplicit ? (last?.gpa ?? NaN) : request.gpa,
-    offset: offset && isWhole(request, offset) ? offset.offset : NaN,
-    inode: offset?.inode ?? NaN,
-    size: isImplicit ? (last?.size ?? NaN) : Number.isNaN(request.size) ? (last?.size ?? NaN) : request.size,
+    // Where part of the range was not seen being converted, its offset is found by its gpa (settle.ts).
+    offset: reach && reach.size === size ? reach.offset : NaN,
+    inode: last?.inode ?? NaN,
+    size,
     direction: request.direction,
     origin: request.origin,
     way: request.way,
@@ -316,14 +321,36 @@ export function closeRequest(replay: Replay, thread: Thread, resumeNs: number): 
   markConverting(replay, request, endNs, null);
   if (request.fault) request.fault.resumeNs = resumeNs;
   if (request.origin === 'implicit' && request.attempts.length === 0) return null;
-  const { outcome, certainty } = judge(replay, request, !Number.isNaN(resumeNs));
-  return keepRow(replay, request, rowOf(request, resumeNs, outcome, certainty));
+  const resumed = !Number.isNaN(resumeNs);
+  const { outcome, certainty } = judge(replay, request, resumed);
+  const row = keepRow(replay, request, rowOf(request, resumeNs, outcome, certainty));
+  const last = request.attempts[request.attempts.length - 1];
+  const { rangeKnown } = request;
+  thread.unfinished = resumed && last && mayGoOn(request, last) ? { row, rangeKnown } : null;
+  return row;
+}
+
+/**
+ * Events of the thread are missing from `atNs` on, or the trace ends there: a guest that was just told to ask for the
+ * rest may have done so unseen.
+ */
+export function doubtUnfinished(thread: Thread, atNs: number): void {
+  const { unfinished } = thread;
+  thread.unfinished = null;
+  if (!unfinished || atNs - unfinished.row.resumeNs > TDX_RETRY_WITHIN_NS) return;
+  const { row, rangeKnown } = unfinished;
+  if (!rangeKnown) row.certainty = 'assumed';
+  row.outcome = 'unknown';
+  row.commitNs = NaN;
+  row.resumeNs = NaN;
+  row.stopNs = NaN;
 }
 
 function keepRow(replay: Replay, request: Request, made: NewConversion): Conversion {
   const merged = mergeContinuation(replay, made);
   if (merged) return merged;
   const row = addConversion(replay, made);
+  if (request.mayBeRest) row.certainty = 'assumed';
   if (request.fault) {
     request.fault.conversion = row;
     if (row.outcome === 'failed') request.fault.cause = 'pending-conversion';
@@ -363,6 +390,7 @@ export function noteUnforwarded(replay: Replay, thread: Thread, resumeNs: number
     evidence: exitEvidence,
     epoch: vm?.epoch ?? 0,
     rangeKnown: true,
+    mayBeRest: false,
   };
   addConversion(replay, rowOf(request, resumeNs, 'refused', 'inferred'));
 }
@@ -385,6 +413,7 @@ function mergeContinuation(replay: Replay, row: NewConversion): Conversion | nul
   before.stopNs += row.stopNs;
   before.chunks += row.chunks;
   before.outcome = row.outcome;
+  if (row.certainty !== 'observed' && before.certainty !== 'assumed') before.certainty = row.certainty;
   return before;
 }
 

@@ -157,13 +157,17 @@ function fillIn(rule: Rule, params: RuleParams): string {
 }
 
 /**
- * What rules are written with: how findings print numbers, whether events may be missing in a stretch, the code of a
- * kind of memory_event, an event as evidence. Part of every database, so that a user's rule can use them, too.
+ * What rules are written with: how findings print numbers, whether events may be missing in a stretch, memory as it was
+ * last seen (with the time after a loss, when it is assumed to be so still), the code of a kind of memory_event, an event as evidence. Part of every database, so that a user's rule can use them, too.
  */
 const RULE_MACROS = `
   CREATE OR REPLACE MACRO lost_within(since_at, until_at) AS EXISTS (SELECT 1 FROM lost
     WHERE coalesce(from_ns, 0) <= coalesce(until_at, 9223372036854775807)
       AND coalesce(to_ns, 9223372036854775807) >= coalesce(since_at, 0));
+  CREATE OR REPLACE MACRO last_seen_intervals() AS TABLE
+    SELECT i.* REPLACE (CASE WHEN d.vm_id IS NULL THEN i.to_ns ELSE d.to_ns END AS to_ns)
+    FROM gmem_interval i LEFT JOIN gmem_interval d ON i.certainty <> 'assumed' AND d.certainty = 'assumed' AND d.vm_id = i.vm_id
+      AND d.gpa = i.gpa AND d.size = i.size AND d.from_ns = i.to_ns AND d.state = i.state AND d.allocation = i.allocation;
   CREATE OR REPLACE MACRO kind_code(kind_name) AS list_position([${KINDS.map(sqlText).join(', ')}], kind_name) - 1;
   CREATE OR REPLACE MACRO evidence_of(of_trace, of_cpu, of_seq, of_ns) AS
     struct_pack(trace_id := of_trace, cpu := CAST(of_cpu AS INTEGER), seq := of_seq, ts_ns := of_ns);

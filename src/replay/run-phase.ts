@@ -9,6 +9,22 @@ import type { Replay, Thread } from './state.js';
 
 export type RunPhase = 'unknown' | 'user' | 'kernel' | 'guest';
 
+/** Exits to userspace for a guest's request (include/uapi/linux/kvm.h). */
+const KVM_EXIT_HYPERCALL = 3;
+const KVM_EXIT_MEMORY_FAULT = 39;
+
+/** Reasons of guest exits by which no guest asks or faults: interrupts, HLT, PAUSE, timers (VMX and SVM numbers). */
+const NEVER_ASKS = new Set([1, 7, 12, 40, 52, 0x60, 0x61, 0x62, 0x64, 0x77, 0x78]);
+/** Those by which none makes a hypercall: port, MSR, memory (VMX, SVM, and an arm64 abort's class). */
+const NO_HYPERCALL = new Set([30, 31, 32, 36, 48, 49, 0x7b, 0x7c, 0x400]);
+
+/** Whether the guest's last exit can lead to this exit to userspace; the reason is NaN where that exit was not seen. */
+function canCause(exitReason: number, userExit: number): boolean {
+  const isHypercall = userExit === KVM_EXIT_HYPERCALL;
+  if (!isHypercall && userExit !== KVM_EXIT_MEMORY_FAULT) return true;
+  return !NEVER_ASKS.has(exitReason) && !(isHypercall && NO_HYPERCALL.has(exitReason));
+}
+
 /** Whether `ev` can follow in the phase its thread is in, as far as this recording shows the edges. */
 function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
   const { phase } = thread;
@@ -22,7 +38,7 @@ function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
       return phase === 'kernel' || (phase === 'user' && !sources.ioctls);
     case KIND.user_exit:
       // Chunks of a MapGPA and ranges of a PSC come out one after the other without entering the guest.
-      return phase === 'kernel' || (phase === 'user' && !sources.ioctls);
+      return (phase === 'kernel' || (phase === 'user' && !sources.ioctls)) && canCause(thread.exitReason, ev.value);
     case KIND.ioctl_enter:
       return phase === 'user' && !(thread.ioctl && sources.ioctlExits);
     case KIND.fallocate_enter:

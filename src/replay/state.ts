@@ -6,6 +6,7 @@ import { makeIntervalLog, type IntervalLog } from './interval-log.js';
 import { makeIntervalMap, type IntervalMap } from './intervals.js';
 import { makeSpill, type Spill } from './paged-rows.js';
 import { makePkvm, type Pkvm } from './pkvm-state.js';
+import type { OpenLosses } from './losses.js';
 import type { RunPhase } from './run-phase.js';
 
 export type Direction = 'to_private' | 'to_shared';
@@ -61,6 +62,8 @@ export interface Request {
   readonly evidence: Evidence;
   readonly epoch: number;
   rangeKnown: boolean;
+  /** What came before it was not seen: it may be the rest of a MapGPA. */
+  readonly mayBeRest: boolean;
   /** Time its thread was ready to run but had no CPU, and time it slept, ns; 0 where the scheduler is not recorded. */
   runnableNs: number;
   sleepingNs: number;
@@ -178,13 +181,13 @@ export interface VmState {
   readonly mechanisms: Set<Mechanism>;
   /** Conversions whose first use was not seen yet, newest last. */
   readonly awaitingUse: Conversion[];
+  /** How its guest asks, as exits have shown. */
+  asksBy: RequestWay | null;
   usesAttrEvents: boolean;
   usesIoctls: boolean;
   /** Converted by an ioctl on its guest_memfd: one folio serves both views. */
   inPlace: boolean;
   lastRunNs: number;
-  /** Pages whose view was observed since events were last lost: state 1. Only of these is it said that nothing changed. */
-  sure: IntervalMap;
   /** Pages that were shared when the present epoch began and have not been set since: state 1. */
   carried: IntervalMap;
   readonly boot: BootState;
@@ -230,14 +233,19 @@ export interface Thread {
   lastShared: Attempt | null;
   lastVmm: Conversion | null;
   batch: number;
-  lastCpu: number;
+  /** Its last MapGPA, where the guest may ask for the rest of it, and whether its whole range is known. */
+  unfinished: { readonly row: Conversion; readonly rangeKnown: boolean } | null;
+  /** Whether it has a CPU, and which it had last, as its events show. */
   onCpu: boolean;
+  lastCpu: number;
   /** When it last left its CPU (NaN: it has not), and how: 1 runnable, 2 sleeping. */
   offNs: number;
   offHow: number;
   phase: RunPhase;
   /** Events may be missing since its last edge of KVM_RUN: what it did before says nothing of what it does now. */
   tainted: boolean;
+  /** When events of it were last missing, ns; -Infinity: never. */
+  taintedNs: number;
   folio: { inode: number; offset: number; ts: number } | null;
   pfnGpa: { gpa: number; ts: number } | null;
   added: { inode: number; dev: number; offset: number; pfn: number } | null;
@@ -286,6 +294,10 @@ export interface Replay {
   readonly identity: Identity;
   readonly sources: Sources;
   readonly lost: readonly LostSpan[];
+  /** CPUs whose events are missing just now. */
+  readonly openLosses: OpenLosses;
+  /** When a lost stretch began or ended, up to now, in order; ns. */
+  readonly lossTimes: number[];
   readonly vms: readonly VmState[];
   readonly threads: Map<number, Thread>;
   /** The rows of conversionLog (addConversion). */
@@ -321,11 +333,11 @@ function makeVmState(identity: VmIdentity): VmState {
     ways: new Set(),
     mechanisms: new Set(),
     awaitingUse: [],
+    asksBy: null,
     usesAttrEvents: false,
     usesIoctls: false,
     inPlace: false,
     lastRunNs: NaN,
-    sure: makeIntervalMap(),
     carried: makeIntervalMap(),
     boot: {
       hasRun: false,
@@ -351,6 +363,8 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     identity,
     sources,
     lost,
+    openLosses: new Map(),
+    lossTimes: [],
     vms,
     threads: new Map(),
     conversions: new ConversionList(conversionLog),
@@ -404,12 +418,14 @@ export function threadOf(replay: Replay, tid: number, ts: number): Thread {
       lastShared: null,
       lastVmm: null,
       batch: 0,
+      unfinished: null,
       lastCpu: -1,
       onCpu: false,
       offNs: NaN,
       offHow: 0,
       phase: 'unknown',
       tainted: false,
+      taintedNs: -Infinity,
       folio: null,
       pfnGpa: null,
       added: null,
@@ -422,6 +438,14 @@ export function threadOf(replay: Replay, tid: number, ts: number): Thread {
     replay.threads.set(tid, thread);
   }
   return thread;
+}
+
+/**
+ * How often events had been lost when something is seen now (axes.ts). Where a CPU is losing events just now, what was
+ * seen may have changed unseen a moment later: then it is of before that loss.
+ */
+export function lossesTillNow({ lossTimes, openLosses }: Replay): number {
+  return openLosses.size > 0 ? lossTimes.length - 1 : lossTimes.length;
 }
 
 /** Whether events may be missing anywhere in [from, to] (ns). */

@@ -6,12 +6,15 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { withAttribute, withConversion } from './axes.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
+import type { Certainty } from './identity.js';
 import { addCallRow } from './pkvm-calls.js';
 import { setState } from './requests.js';
-import type { Conversion, Replay, Thread } from './state.js';
+import { lossesTillNow, type Conversion, type Replay, type Thread } from './state.js';
 
 export const KVM_EXIT_UNSHARE = 44;
 const EFAULT = 14;
+/** Exception class of a hypercall (arch/arm64/include/asm/esr.h). */
+const ESR_ELX_EC_HVC64 = 0x16;
 
 function isKnown(row: Conversion): boolean {
   return row.vm !== null && !Number.isNaN(row.gpa) && !Number.isNaN(row.size);
@@ -39,9 +42,16 @@ function reopen(replay: Replay, thread: Thread, row: Conversion, ts: number): vo
   if (!touches.has(row)) touches.set(row, known(thread.exitNs, ts));
   unshares.set(thread.tid, row);
   if (!isKnown(row)) return;
+  const losses = lossesTillNow(replay);
   setState(replay, row.vm!, row.gpa, row.size, ts, (state) =>
-    withConversion(withAttribute(state, 'to_shared', 'inferred'), 'to_private'),
+    withConversion(withAttribute(state, 'to_shared', 'inferred', losses), 'to_private'),
   );
+}
+
+/** Where the guest's call was not seen, it may be an earlier wish that comes out again: at its next KVM_RUN, or at a touch. */
+function certaintyOfWish({ asked, exitReason }: Thread): Certainty {
+  if (asked?.way === 'pkvm-hvc') return 'observed';
+  return exitReason === ESR_ELX_EC_HVC64 ? 'inferred' : 'assumed';
 }
 
 /** KVM_RUN returned with KVM_EXIT_UNSHARE: a new request, the same one again, or a touch of its page. */
@@ -69,7 +79,7 @@ export function noteUnshareExit(replay: Replay, thread: Thread, ev: MemoryEvent)
     evidence: thread.exitEvidence ?? evidenceOf(ev),
     mechanism: 'vcpu-run',
     outcome: 'pending',
-    certainty: 'observed',
+    certainty: certaintyOfWish(thread),
   });
   row.chunks = 1;
   replay.pkvm.unshareRows.push(row);
@@ -110,14 +120,15 @@ export function noteUnshareEntry(replay: Replay, thread: Thread, ts: number): vo
   const isRefused = row.outcome === 'refused';
   if (!isRefused) {
     row.outcome = 'done';
-    row.certainty = 'inferred';
+    if (row.certainty === 'observed') row.certainty = 'inferred';
   }
   if (Number.isNaN(row.resumeNs)) row.resumeNs = ts;
   // Where the guest ran before it was done, its stop is the one at its touch (DESIGN chapter 3).
   row.stopNs = ts - (touches.get(row) ?? known(row.requestNs, row.exitNs));
   if (!isKnown(row)) return;
+  const losses = lossesTillNow(replay);
   setState(replay, row.vm!, row.gpa, row.size, ts, (state) =>
-    withConversion(isRefused ? state : withAttribute(state, 'to_private', 'inferred'), null),
+    withConversion(isRefused ? state : withAttribute(state, 'to_private', 'inferred', losses), null),
   );
 }
 
@@ -126,5 +137,8 @@ export function abandonUnshare(replay: Replay, tid: number): void {
   const row = replay.pkvm.unshares.get(tid);
   if (!row) return;
   replay.pkvm.unshares.delete(tid);
-  if (row.outcome === 'pending') Object.assign(row, { outcome: 'unknown', certainty: 'inferred' });
+  if (row.outcome === 'pending') {
+    row.outcome = 'unknown';
+    if (row.certainty === 'observed') row.certainty = 'inferred';
+  }
 }

@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../base/units.js';
 import type { RowValue } from '../store/bulk.js';
 import type { Store } from '../store/db.js';
-import { displayState, unpackAxes } from './axes.js';
+import { displayState, lossesBefore, unpackAxes, type Axes } from './axes.js';
 import { orNull } from './event.js';
 import { collectGmems, type Gmem, type GmemIndex } from './gmems.js';
 import { forEachInterval } from './interval-log.js';
@@ -105,11 +105,10 @@ const IN_PLACE: ReadonlySet<Mechanism> = new Set(['gmem-attributes', 'gmem-conve
 function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
   const inPlace = new Set(replay.vms.filter((vm) => [...vm.mechanisms].some((way) => IN_PLACE.has(way))));
   writeTable(store, 'gmem_interval', (writer) => {
-    const add = (vm: VmState, first: number, count: number, state: number, fromNs: number, toNs: number): void => {
+    const put = (vm: VmState, first: number, count: number, axes: Axes, fromNs: number, endNs: number): void => {
       const gpa = first * PAGE_SIZE;
       const size = count * PAGE_SIZE;
       const located = locator.offsetOf(vm, gpa, size);
-      const axes = unpackAxes(state);
       writer.add({
         vm_id: vmIdOf(vm),
         gmem_id: located ? (gmems.of(located.inode, vm, NaN, fromNs)?.id ?? null) : null,
@@ -117,7 +116,7 @@ function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
         offset: located?.offset ?? null,
         size,
         from_ns: ns(fromNs),
-        to_ns: ns(toNs),
+        to_ns: ns(endNs),
         allocation: axes.allocation,
         attribute: axes.attribute,
         shareability: axes.shareability,
@@ -126,12 +125,24 @@ function writeIntervals({ store, replay, locator, gmems, ns }: Tables): void {
         certainty: axes.certainty,
       });
     };
+    const add = (vm: VmState, first: number, count: number, state: number, fromNs: number, endNs: number): void => {
+      const axes = unpackAxes(state);
+      const doubtNs = doubtedSince(replay, state, axes);
+      if (doubtNs > fromNs) put(vm, first, count, axes, fromNs, Math.min(doubtNs, endNs));
+      if (doubtNs < endNs) put(vm, first, count, { ...axes, certainty: 'assumed' }, Math.max(doubtNs, fromNs), endNs);
+    };
     forEachInterval(replay.intervals, (vmId, ...row) => add(replay.vms[vmId - 1]!, ...row));
     for (const vm of replay.vms)
       forEachOfAll(vm.map, (first, count, state, fromNs) => {
-        if (state !== 0) add(vm, first, count, state, fromNs, NaN);
+        if (state !== 0) add(vm, first, count, state, fromNs, Infinity);
       });
   });
+}
+
+/** When events were lost first after the view was seen last: from then on it may have changed unseen. Infinity: never. */
+function doubtedSince({ lossTimes }: Replay, state: number, { certainty }: Axes): number {
+  const isClaim = certainty === 'observed' || certainty === 'inferred';
+  return isClaim ? (lossTimes[lossesBefore(state)] ?? Infinity) : Infinity;
 }
 
 function gmemOf(gmems: GmemIndex, row: Conversion): Gmem | null {

@@ -7,7 +7,7 @@
 -- param pages = 1 : pages that count
 WITH ends AS (SELECT max(last_ns) AS trace_end FROM trace),
 intervals AS (
-  SELECT i.*, coalesce(i.to_ns, e.trace_end) AS end_ns FROM gmem_interval i CROSS JOIN ends e
+  SELECT i.*, coalesce(i.to_ns, e.trace_end) AS end_ns FROM last_seen_intervals() i CROSS JOIN ends e
   WHERE i.certainty IN ('observed', 'inferred') AND i.conversion = 'idle'
 ), places AS (
   -- A binding shows as one distance between gpa and offset. Only where two of them overlap need intervals be compared.

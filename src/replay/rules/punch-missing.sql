@@ -11,7 +11,7 @@ stale AS (
     EXISTS (SELECT 1 FROM gmem_interval n WHERE n.vm_id = i.vm_id AND n.gpa < i.gpa + i.size AND n.gpa + n.size > i.gpa
       AND n.from_ns >= i.to_ns AND n.attribute = 'private' AND n.allocation = 'allocated') AS is_used_again,
     i.certainty
-  FROM gmem_interval i CROSS JOIN ends e
+  FROM last_seen_intervals() i CROSS JOIN ends e
   WHERE i.state = 'shared-stale' AND i.certainty IN ('observed', 'inferred')
 ), lasting AS (
   SELECT s.*, c.evidence_ns, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence

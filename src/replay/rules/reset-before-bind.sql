@@ -25,7 +25,7 @@ WITH boots AS (
     least(i.certainty, n.certainty) AS certainty
   FROM early e JOIN binding n ON n.vm_id = e.vm_id AND n.from_ns > e.reset_ns AND n.from_ns < coalesce(e.boot_end, 9223372036854775807)
     AND n.certainty = 'observed'
-  JOIN gmem_interval i ON i.gmem_id = n.gmem_id AND i.attribute = 'shared' AND i.certainty IN ('observed', 'inferred')
+  JOIN last_seen_intervals() i ON i.gmem_id = n.gmem_id AND i.attribute = 'shared' AND i.certainty IN ('observed', 'inferred')
     AND i.from_ns < e.reboot_ns AND coalesce(i.to_ns, 9223372036854775807) > e.reboot_ns
     AND i."offset" < n."offset" + n.size AND i."offset" + i.size > n."offset" AND i.gpa - i."offset" <> n.gpa - n."offset"
 ), missed AS (

@@ -12,7 +12,7 @@ boots AS (
   FROM reboot r JOIN vm v USING (vm_id) JOIN boot_epoch b USING (vm_id, epoch) CROSS JOIN ends e
   WHERE v.platform = 'pkvm'
 ), stale AS (
-  SELECT b.*, i.gpa, i.size FROM boots b JOIN gmem_interval i USING (vm_id)
+  SELECT b.*, i.gpa, i.size FROM boots b JOIN last_seen_intervals() i USING (vm_id)
   WHERE i.attribute = 'shared' AND i.gpa IS NOT NULL AND i.certainty IN ('observed', 'inferred')
     AND i.from_ns < reboot_ns AND coalesce(i.to_ns, 9223372036854775807) > reboot_ns
     AND NOT EXISTS (SELECT 1 FROM gmem_interval n WHERE n.vm_id = i.vm_id AND n.attribute = 'private'
