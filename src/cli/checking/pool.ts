@@ -5,6 +5,9 @@ import { TraceError, type ErrorCode, type ErrorPlace } from '../../base/errors.j
 import type { Cli } from '../command.js';
 import { checkTrace, type Checked, type CheckJob, type CheckSetting } from './trace.js';
 
+/** What a thread is asked: to check a trace, to leave off what it does, to end. */
+export type Request = CheckJob | 'cancel' | 'end';
+
 /** What a thread says of one trace; `messages` are for standard error. */
 export type Answer = { readonly messages: string } & (
   | { readonly checked: Checked }
@@ -48,14 +51,17 @@ async function checkInThreads(
     { length: count },
     () => new Worker(new URL('./worker.js', import.meta.url), { workerData }),
   );
-  const stop = (): void => void Promise.all(workers.map((worker) => worker.terminate()));
-  cli.signal.addEventListener('abort', stop);
+  const tell = (request: Request): void => workers.forEach((worker) => worker.postMessage(request));
+  const cancel = (): void => tell('cancel');
+  cli.signal.addEventListener('abort', cancel);
   try {
     await Promise.all(workers.map(work));
   } finally {
-    cli.signal.removeEventListener('abort', stop);
-    await Promise.all(workers.map((worker) => worker.terminate()));
+    cli.signal.removeEventListener('abort', cancel);
+    // a thread is never ended from outside: a database at work in it would end the whole process
+    tell('end');
   }
+  if (cli.signal.aborted) throw new TraceError('cancelled', 'interrupted');
   return answers.map((answer) => checkedOf(cli, answer));
 }
 
@@ -83,7 +89,7 @@ function ask(worker: Worker, job: CheckJob): Promise<Answer> {
     };
     const onExit = (): void => {
       settle();
-      reject(new TraceError('cancelled', `${job.trace.name}: interrupted`));
+      reject(new TraceError('internal', `the thread that checked ${job.trace.name} ended without an answer`));
     };
     worker.on('message', onMessage);
     worker.on('error', onError);

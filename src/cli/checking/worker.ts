@@ -3,17 +3,17 @@ import { PassThrough } from 'node:stream';
 import { parentPort, workerData } from 'node:worker_threads';
 import { TraceError } from '../../base/errors.js';
 import type { Cli } from '../command.js';
-import type { Answer } from './pool.js';
+import type { Answer, Request } from './pool.js';
 import { checkTrace, type CheckJob, type CheckSetting } from './trace.js';
 
 const setting = workerData as CheckSetting;
+const interrupt = new AbortController();
 
 async function answerTo(job: CheckJob): Promise<Answer> {
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
   let messages = '';
   stderr.on('data', (chunk: Buffer) => (messages += chunk.toString()));
-  // the main thread ends this one when it is interrupted
-  const cli: Cli = { io: { stdin, stdout, stderr, env: process.env }, signal: new AbortController().signal, status: 0 };
+  const cli: Cli = { io: { stdin, stdout, stderr, env: process.env }, signal: interrupt.signal, status: 0 };
   try {
     const checked = await checkTrace(cli, job, setting);
     return { checked, messages };
@@ -28,6 +28,8 @@ async function answerTo(job: CheckJob): Promise<Answer> {
   }
 }
 
-parentPort!.on('message', (job: CheckJob) => {
-  void answerTo(job).then((answer) => parentPort!.postMessage(answer));
+parentPort!.on('message', (request: Request) => {
+  if (request === 'cancel') interrupt.abort();
+  else if (request === 'end') parentPort!.close();
+  else void answerTo(request).then((answer) => parentPort!.postMessage(answer));
 });

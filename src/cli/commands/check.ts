@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { Command, Option } from 'commander';
 import { TraceError } from '../../base/errors.js';
 import { renderCheckJson } from '../../report/check/json.js';
@@ -9,26 +8,22 @@ import { parseCheckSpec } from '../../report/check/spec.js';
 import type { CheckSpec, TraceSpec } from '../../report/check/spec-types.js';
 import { renderCheckText } from '../../report/check/text.js';
 import { globPattern } from '../../report/events/read.js';
-import { baselinePath, readBaseline, writeBaseline } from '../checking/baseline.js';
-import { checkTraces } from '../checking/pool.js';
 import { annotate, annotateError, ANNOTATIONS, openReports, wantsAnnotations } from '../checking/reports.js';
 import type { ReportOptions } from '../checking/reports.js';
-import type { Checked } from '../checking/trace.js';
+import { checkSpec, type SpecOptions } from '../checking/spec.js';
 import type { Cli } from '../command.js';
 import { readRuleSettings, type RuleSettings } from '../config.js';
 import { knownRules, settleRules } from '../judging.js';
 import { addExamples, addInputOptions, addOutputOptions, addRuleOptions, parseCount } from '../options.js';
-import type { InputOptions, OutputOptions, RuleOptions } from '../options.js';
+import type { OutputOptions, RuleOptions } from '../options.js';
 import { emit, reasonOf } from '../output.js';
 import { hasColor, painter } from '../style.js';
 import { didYouMean } from '../suggest.js';
 import { readVersion } from '../version.js';
 
-interface CheckOptions extends InputOptions, OutputOptions, RuleOptions, ReportOptions {
+interface CheckOptions extends SpecOptions, OutputOptions, RuleOptions, ReportOptions {
   readonly list?: boolean;
   readonly filter?: string;
-  readonly jobs: number;
-  readonly updateBaseline?: boolean;
 }
 
 /** `check`: the CI gate. Exit status 1 where the spec is not met, 2 where it is wrong, 3 where a trace cannot be read. */
@@ -130,36 +125,6 @@ function selectTraces(spec: CheckSpec, filter: string | undefined): readonly Tra
     spec.traces.map((trace) => trace.name),
   );
   throw new TraceError('usage', `--filter ${filter}: no trace of the spec has such a name`, { hint });
-}
-
-/** Checks the traces and keeps the baseline; `written` names it where it was written. */
-async function checkSpec(
-  cli: Cli,
-  spec: CheckSpec,
-  { traces, options, settings }: Setting & { readonly traces: readonly TraceSpec[] },
-): Promise<{ readonly results: readonly Checked[]; readonly written: readonly string[] }> {
-  const updatesBaseline = options.updateBaseline ?? false;
-  const path = baselinePath(spec);
-  if (updatesBaseline && path === null) {
-    const hint = 'add a line like "baseline: traces.baseline.json" to it';
-    throw new TraceError('usage', `--update-baseline: ${spec.path} names no baseline`, { hint });
-  }
-  const isCompared = traces.some((trace) => trace.baseline);
-  const before = path !== null && isCompared ? await readBaseline(path, updatesBaseline) : new Map<string, never>();
-  const jobs = traces.map((trace) => ({ trace, was: before.get(trace.name) ?? null }));
-  const input = inputOptions(options);
-  const setting = { folder: dirname(spec.path), options: input, settings, updatesBaseline };
-  const results = await checkTraces(cli, jobs, setting, options.jobs);
-  if (!updatesBaseline || path === null) return { results, written: [] };
-  await writeBaseline(path, { spec, before, results, io: cli.io });
-  return { results, written: [path] };
-}
-
-/** The part of the options that says how to read a trace. */
-function inputOptions(options: CheckOptions): InputOptions & Pick<OutputOptions, 'quiet' | 'verbose'> {
-  const { clock, clockOffset, probes, threads, memory, quiet, verbose } = options;
-  const given = Object.entries({ clock, probes, threads, memory, quiet, verbose }).filter(([, v]) => v !== undefined);
-  return { clockOffset, ...(Object.fromEntries(given) as Omit<InputOptions, 'clockOffset'>) };
 }
 
 async function show(cli: Cli, result: CheckReport, options: CheckOptions, written: readonly string[]): Promise<void> {
