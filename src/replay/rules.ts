@@ -11,6 +11,7 @@ import { lockDown, singleSelect, sqlText, type Row, type Store } from '../store/
 import { createTableSql, RESULT_TABLES, TABLES } from '../store/schema.js';
 import { FIGURE_NAMES } from './figures.js';
 import { KINDS } from './kinds.js';
+import { NEIGHBOUR_RUNS } from './neighbour-runs.js';
 import { fillSources, readRuleSources, type Lack, type RuleSources } from './rule-sources.js';
 
 export type Severity = 'error' | 'warning' | 'info';
@@ -256,7 +257,7 @@ async function judgeBy(store: Store, rule: Rule, params: RuleParams, known: Know
 /** Judges: fills finding, finding_evidence, and adds to `unavailable` what could not be judged. */
 export async function runRules(store: Store, rules: readonly Rule[], params: RuleParams = new Map()): Promise<void> {
   const evidence = 'STRUCT(trace_id UTINYINT, cpu INTEGER, seq BIGINT, ts_ns BIGINT)[]';
-  await store.run(`${RULE_MACROS}
+  await store.run(`${RULE_MACROS}${NEIGHBOUR_RUNS}
     CREATE OR REPLACE TEMP TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
       gmem_id INTEGER, vcpu INTEGER, title VARCHAR, since_ns BIGINT, until_ns BIGINT, count BIGINT, certainty VARCHAR,
       hint VARCHAR, evidence ${evidence});`);

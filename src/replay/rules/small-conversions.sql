@@ -6,30 +6,11 @@
 -- param requests = 8 : requests in a row
 -- param pages = 16 : most pages of one request
 -- param gap_ns = 1000000 : longest time between the end of one request and the next, ns
-WITH asked AS (
-  SELECT *, row_number() OVER w AS place,
-    lag(gpa) OVER w AS last_gpa, lag(size) OVER w AS last_size, lag(resume_ns) OVER w AS last_resume
-  FROM conversion
-  -- One page a request is all that these can do: GHCB MSR protocol, pKVM calls.
-  WHERE outcome = 'done' AND origin <> 'vmm' AND request NOT IN ('snp-psc-msr', 'pkvm-hvc') AND gpa IS NOT NULL
-    AND size BETWEEN 1 AND $pages * 4096 AND request_ns IS NOT NULL AND certainty IN ('observed', 'inferred')
-    -- Those after a reboot have a rule of their own.
-    AND conversion_id NOT IN (SELECT conversion_id FROM memory_fault WHERE cause = 'stale-after-reboot' AND conversion_id IS NOT NULL)
-  WINDOW w AS (PARTITION BY vm_id, tid, direction, origin ORDER BY request_ns, conversion_id)
-), stepped AS (
-  SELECT *, CASE WHEN request_ns - last_resume > $gap_ns OR last_resume IS NULL THEN 0
-    WHEN gpa = last_gpa + last_size THEN 1 WHEN gpa + size = last_gpa THEN -1 ELSE 0 END AS step
-  FROM asked
-), runs AS (
-  -- A sum over ROWS: DuckDB takes fifty times as long for count(*) FILTER over the default frame.
-  SELECT *, sum(CASE WHEN step = 0 THEN 1 ELSE 0 END)
-    OVER (PARTITION BY vm_id, tid, direction, origin ORDER BY request_ns, conversion_id ROWS UNBOUNDED PRECEDING) AS run
-  FROM stepped
-), groups AS (
+WITH groups AS (
   SELECT vm_id, min(gmem_id) AS gmem_id, tid, min(vcpu) AS vcpu, direction, origin, run, count(*) AS n,
     sum(size) / 4096 AS pages, min(gpa) AS gpa, min(request_ns) AS since_ns, max(resume_ns) AS until_ns, min(certainty) AS certainty,
     min_by(evidence_of(evidence_trace, evidence_cpu, evidence_seq, evidence_ns), request_ns) AS evidence
-  FROM runs GROUP BY vm_id, tid, direction, origin, run
+  FROM neighbour_runs($pages, $gap_ns) GROUP BY vm_id, tid, direction, origin, run
   HAVING count(*) >= $requests
 ), fixed AS (
   SELECT vm_id, CASE WHEN count(*) >= 50 AND count(DISTINCT size) >= 2 AND regr_intercept(stop_ns, size / 4096) > 0
