@@ -3,6 +3,10 @@ import type { Store } from '../store/db.js';
 import { KVM_RUN } from './facts.js';
 import { KIND } from './kinds.js';
 
+/** Query of the vCPU that a thread ran, where it ran one VM only: tid, vm_id, vcpu. */
+export const OWNERS_SQL =
+  'SELECT tid, min(vm_id) AS vm_id, min(vcpu) AS vcpu FROM vcpu GROUP BY tid HAVING count(DISTINCT vm_id) = 1';
+
 /**
  * A guest exit is handled when its vCPU enters the guest again, an exit to userspace when its thread calls KVM_RUN again
  * (or enters the guest, where system calls are not recorded). end_ns is NULL where that was not seen: such exits are
@@ -29,7 +33,7 @@ export async function createExitView(store: Store): Promise<void> {
       SELECT trace_id, tid, cpu, seq, ts_ns, 'userspace', value, NULL, -result,
         CASE WHEN next_kind IN (${ioctl_enter}, ${guest_entry}) THEN next_ns END
       FROM edges WHERE kind = ${user_exit}
-    ), owners AS (SELECT tid, min(vm_id) AS vm_id, min(vcpu) AS vcpu FROM vcpu GROUP BY tid HAVING count(DISTINCT vm_id) = 1)
+    ), owners AS (${OWNERS_SQL})
     SELECT x.trace_id, o.vm_id, o.vcpu, x.tid, x.cpu, x.seq, x.level, CAST(x.reason AS BIGINT) AS reason,
       CAST(x.isa AS INTEGER) AS isa, CAST(x.errno AS INTEGER) AS errno, x.ts_ns, x.end_ns, x.end_ns - x.ts_ns AS duration_ns
     FROM exits x LEFT JOIN owners o USING (tid)`);

@@ -6,7 +6,7 @@ import type { FieldSpec } from '../model.js';
 import { CONSTANTS } from '../text/constants.js';
 import { splitFormat } from './conversion.js';
 import { compileNode } from './expressions.js';
-import { parsePrintFmt, PrintFmtSyntax, type ParsedPrintFmt } from './parser.js';
+import { parsePrintFmt, PrintFmtSyntax, type Node, type ParsedPrintFmt } from './parser.js';
 import { rawFields } from './raw.js';
 import { renderPieces } from './text.js';
 import { longBitsOf, type Context, type FieldGetter } from './value.js';
@@ -30,19 +30,17 @@ export interface PrintFmt {
  * parsed or evaluated is named in `unevaluable`, and the fields are printed as they are.
  */
 export function compilePrintFmt(printFmt: string, fields: readonly FieldSpec[]): PrintFmt {
-  const longBits = longBitsOf(fields);
-  let parsed: ParsedPrintFmt | null = null;
   const notes = new Set<string>();
+  const context = contextOf(printFmt, fields, notes);
+  let parsed: ParsedPrintFmt | null = null;
   try {
-    parsed = parsePrintFmt(printFmt, longBits);
+    parsed = parsePrintFmt(printFmt, context.longBits);
   } catch (error) {
     if (!(error instanceof PrintFmtSyntax)) throw error;
     notes.add(`syntax: ${error.message}`);
   }
   const renderRaw = joinFields(fields, parsed);
   if (!parsed) return { render: renderRaw, renderRaw, isRaw: true, unevaluable: [...notes] };
-  const constants = enumerators(printFmt);
-  const context: Context = { fields: new Map(fields.map((field) => [field.name, field])), longBits, constants, notes };
   const args = parsed.args.map((arg) => compileNode(arg, context));
   const text = renderPieces(splitFormat(parsed.format), args, context);
   if (text.kind === 'unknown') {
@@ -50,6 +48,58 @@ export function compilePrintFmt(printFmt: string, fields: readonly FieldSpec[]):
     return { render: renderRaw, renderRaw, isRaw: true, unevaluable: [...notes] };
   }
   return { render: text.eval, renderRaw, isRaw: false, unevaluable: [...notes] };
+}
+
+function contextOf(printFmt: string, fields: readonly FieldSpec[], notes: Set<string>): Context {
+  const longBits = longBitsOf(fields);
+  return { fields: new Map(fields.map((field) => [field.name, field])), longBits, constants: enumerators(printFmt), notes };
+}
+
+/**
+ * The argument of a print fmt that gives the values of `field` names (`__print_symbolic`), as a function of its own: of
+ * kvm_exit's exit_reason `npf`. A value without a name is printed in hex, as the kernel does. null: there is no such
+ * argument, or it cannot be evaluated.
+ */
+export function compileSymbol(
+  printFmt: string,
+  fields: readonly FieldSpec[],
+  field: string,
+): ((get: FieldGetter) => string) | null {
+  const context = contextOf(printFmt, fields, new Set());
+  try {
+    const node = parsePrintFmt(printFmt, context.longBits).args.find((arg) => names(arg, field));
+    if (node === undefined) return null;
+    const compiled = compileNode(node, context);
+    return compiled.kind === 'str' ? compiled.eval : null;
+  } catch (error) {
+    if (error instanceof PrintFmtSyntax) return null;
+    throw error;
+  }
+}
+
+/** Whether an expression holds a table of names for a field. */
+function names(node: Node, field: string): boolean {
+  switch (node.k) {
+    case 'call':
+      return node.name === '__print_symbolic' && node.args[0] !== undefined && reads(node.args[0], field);
+    case 'cond':
+      return (node.yes !== null && names(node.yes, field)) || names(node.no, field);
+    default:
+      return false;
+  }
+}
+
+function reads(node: Node, field: string): boolean {
+  switch (node.k) {
+    case 'field':
+      return node.name === field;
+    case 'binary':
+      return reads(node.a, field) || reads(node.b, field);
+    case 'cast':
+      return reads(node.arg, field);
+    default:
+      return false;
+  }
 }
 
 /**
