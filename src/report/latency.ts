@@ -3,8 +3,8 @@ import { TraceError } from '../base/errors.js';
 import type { Store } from '../store/db.js';
 import { bucketSql, readBuckets, type Bucket } from './histogram.js';
 import { filteredSql } from './model-conversions.js';
-import { PHASES, phasesSql, SIZE_BUCKET_SQL } from './phases.js';
-import { bigOrNull, num, numOrNull, text, textOrNull, type Row } from './rows.js';
+import { PHASES, phasesSql, RETRY_WAITS_SQL, SIZE_BUCKET_SQL } from './phases.js';
+import { big, bigOrNull, num, numOrNull, text, textOrNull, type Row } from './rows.js';
 import { readStats, statsSql, type Stats } from './stats.js';
 
 /** What the report can be grouped by, as an SQL expression over the columns of a conversion. */
@@ -18,6 +18,7 @@ const GROUPINGS = {
   size: SIZE_BUCKET_SQL,
   platform: 'platform',
   outcome: 'outcome',
+  epoch: `'boot ' || epoch`,
 } as const;
 
 export type Grouping = keyof typeof GROUPINGS;
@@ -34,9 +35,15 @@ export interface LatencyGroup {
   readonly key: readonly (string | null)[];
   readonly count: number;
   readonly pages: number | null;
+  /** Pages a second of the guest's stops: how fast one conversion after the other goes. */
+  readonly pagesPerSecond: number | null;
+  /** Exits to userspace that carried them, by page. */
+  readonly exitsPerPage: number | null;
   /** The guest's stop; of the VMM's own conversions the time of the ioctls. ns. */
   readonly whole: Stats;
   readonly phases: readonly PhaseStats[];
+  /** Of the commit of those that were refused before they were done: waits until the next attempt. */
+  readonly retryWait: Stats;
   readonly histogram: readonly Bucket[];
 }
 
@@ -50,10 +57,21 @@ export interface SlowConversion {
   readonly direction: string | null;
   readonly requestNs: bigint | null;
   readonly latencyNs: number;
-  readonly phases: readonly { readonly phase: string; readonly ns: number }[];
+  readonly phases: readonly PhaseTime[];
+  /** Waits between a refused attempt and the next one, within the phases. */
+  readonly waits: readonly { readonly sinceNs: bigint; readonly ns: number }[];
+}
+
+/** A phase of one conversion. */
+export interface PhaseTime {
+  readonly phase: string;
+  readonly sinceNs: bigint;
+  readonly ns: number;
 }
 
 export interface LatencyReport {
+  /** The user's choice of conversions, as SQL. */
+  readonly where: string | null;
   readonly by: readonly Grouping[];
   readonly groups: readonly LatencyGroup[];
   readonly slowest: readonly SlowConversion[];
@@ -113,6 +131,7 @@ export async function readLatency(store: Store, options: LatencyOptions): Promis
   const from = await countedSql(store, options);
   const [span] = await store.rows('SELECT min(first_ns) AS start FROM trace');
   return {
+    where: options.where ?? null,
     by: options.by,
     groups: await readGroups(store, from, options.by.length),
     slowest: await readSlowest(store, from, options.slowest),
@@ -126,13 +145,21 @@ const columns = (count: number): readonly string[] => Array.from({ length: count
 async function readGroups(store: Store, from: string, keyCount: number): Promise<readonly LatencyGroup[]> {
   const keys = columns(keyCount).join(', ');
   const keyOf = (row: Row): readonly (string | null)[] => columns(keyCount).map((k) => textOrNull(row, k));
+  // Ranges of one SNP PSC share a stop: its time counts once, by the longest.
+  const stops = `SELECT *, row_number() OVER (PARTITION BY ${keys}, vm_id, coalesce(batch, -conversion_id)
+    ORDER BY latency_ns DESC, conversion_id) AS of_stop FROM (${from})`;
   const groups = await store.rows(`
-    SELECT ${keys}, count(*) AS n, (sum(size) // 4096)::BIGINT AS pages, min(size) AS least, ${statsSql('latency_ns')}
-    FROM (${from}) GROUP BY ${keys} ORDER BY least NULLS LAST, n DESC, ${keys}`);
+    SELECT ${keys}, count(*) AS n, (sum(size) // 4096)::BIGINT AS pages, min(size) AS least, ${statsSql('latency_ns')},
+      sum(size) / 4096 * 1e9 / nullif(sum(latency_ns) FILTER (size IS NOT NULL AND of_stop = 1), 0) AS pages_per_s,
+      sum(chunks) FILTER (size IS NOT NULL) * 4096 / nullif(sum(size), 0) AS exits_per_page
+    FROM (${stops}) GROUP BY ${keys} ORDER BY least NULLS LAST, n DESC, ${keys}`);
   const phases = await store.rows(`
     WITH f AS (${from}) SELECT ${keys}, phase, min(first_border) AS first_border, ${statsSql('ns')}
     FROM (${phasesSql('SELECT * FROM f')}) JOIN f USING (conversion_id)
     GROUP BY ${keys}, phase ORDER BY first_border, phase`);
+  const waits = await store.rows(`
+    WITH f AS (${from}), waits AS (SELECT conversion_id, sum(ns)::BIGINT AS ns FROM (${RETRY_WAITS_SQL}) GROUP BY conversion_id)
+    SELECT ${keys}, ${statsSql('ns')} FROM f JOIN waits USING (conversion_id) GROUP BY ${keys}`);
   const buckets = await store.rows(
     `SELECT ${keys}, ${bucketSql('latency_ns')} AS bucket, count(*) AS n FROM (${from}) GROUP BY ALL`,
   );
@@ -143,8 +170,11 @@ async function readGroups(store: Store, from: string, keyCount: number): Promise
       key,
       count: num(row, 'n'),
       pages: numOrNull(row, 'pages'),
+      pagesPerSecond: numOrNull(row, 'pages_per_s'),
+      exitsPerPage: numOrNull(row, 'exits_per_page'),
       whole: readStats(row),
       phases: phases.filter(same).map((p) => ({ phase: text(p, 'phase'), ...readStats(p) })),
+      retryWait: readStats(waits.find(same) ?? {}),
       histogram: readBuckets(buckets.filter(same)),
     };
   });
@@ -154,19 +184,29 @@ async function readSlowest(store: Store, from: string, limit: number): Promise<r
   const slowest = `SELECT * FROM (${from}) ORDER BY latency_ns DESC, conversion_id LIMIT ${limit}`;
   const rows = await store.rows(slowest);
   const phases = await store.rows(`SELECT * FROM (${phasesSql(slowest)}) ORDER BY conversion_id, first_border`);
-  return rows.map((row) => ({
-    id: num(row, 'conversion_id'),
-    vm: numOrNull(row, 'vm_id'),
-    vcpu: numOrNull(row, 'vcpu'),
-    gpa: bigOrNull(row, 'gpa'),
-    size: bigOrNull(row, 'size'),
-    direction: textOrNull(row, 'direction'),
-    requestNs: bigOrNull(row, 'request_ns'),
-    latencyNs: num(row, 'latency_ns'),
-    phases: phases
-      .filter((p) => num(p, 'conversion_id') === num(row, 'conversion_id') && !text(p, 'phase').endsWith('first_use'))
-      .map((p) => ({ phase: text(p, 'phase'), ns: num(p, 'ns') })),
-  }));
+  const waits = await store.rows(`
+    WITH w AS (${RETRY_WAITS_SQL}) SELECT w.* FROM w SEMI JOIN (${slowest}) USING (conversion_id) ORDER BY conversion_id, since_ns`);
+  return rows.map((row) => {
+    const same = (other: Row): boolean => num(other, 'conversion_id') === num(row, 'conversion_id');
+    const timeOf = (other: Row): { sinceNs: bigint; ns: number } => ({
+      sinceNs: big(other, 'since_ns'),
+      ns: num(other, 'ns'),
+    });
+    return {
+      id: num(row, 'conversion_id'),
+      vm: numOrNull(row, 'vm_id'),
+      vcpu: numOrNull(row, 'vcpu'),
+      gpa: bigOrNull(row, 'gpa'),
+      size: bigOrNull(row, 'size'),
+      direction: textOrNull(row, 'direction'),
+      requestNs: bigOrNull(row, 'request_ns'),
+      latencyNs: num(row, 'latency_ns'),
+      phases: phases
+        .filter((p) => same(p) && !text(p, 'phase').endsWith('first_use'))
+        .map((p) => ({ phase: text(p, 'phase'), ...timeOf(p) })),
+      waits: waits.filter(same).map(timeOf),
+    };
+  });
 }
 
 async function readLeftOut(store: Store, all: string, kept: string): Promise<LatencyReport['leftOut']> {

@@ -12,7 +12,7 @@ export const SIZE_BUCKET_SQL = `CASE WHEN size IS NULL THEN NULL WHEN size <= 40
   WHEN size < 512 * 4096 THEN '16-511 pages' WHEN size = 512 * 4096 THEN '512 pages' ELSE 'over 512 pages' END`;
 
 /**
- * Query that gives one row a phase: conversion_id, phase, ns. `from` is a query or table with the columns of conversion.
+ * Query that gives one row a phase: conversion_id, phase, since_ns, ns. `from` is a query or table with the columns of conversion.
  * A border that was not seen merges the phases on its two sides: `coordination+commit`.
  */
 export function phasesSql(from: string): string {
@@ -29,6 +29,15 @@ export function phasesSql(from: string): string {
       WINDOW w AS (PARTITION BY conversion_id ORDER BY border))
     SELECT conversion_id, since AS first_border,
       array_to_string(list_slice(['${PHASES.join("', '")}'], since + 1, border), '+') AS phase,
-      at_ns - since_ns AS ns
+      since_ns, at_ns - since_ns AS ns
     FROM steps WHERE since IS NOT NULL AND at_ns >= since_ns`;
 }
+
+/**
+ * Query that gives one row a wait between a refused attempt and the next one: conversion_id, since_ns, ns. It lies within
+ * `commit`. Ioctls of a range that the VMM splits are no retries: what succeeded is not waited for.
+ */
+export const RETRY_WAITS_SQL = `
+  SELECT conversion_id, end_ns AS since_ns, next_ns - end_ns AS ns
+  FROM (SELECT *, lead(start_ns) OVER (PARTITION BY conversion_id ORDER BY attempt) AS next_ns FROM conversion_attempt)
+  WHERE errno > 0 AND next_ns >= end_ns`;

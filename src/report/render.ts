@@ -2,7 +2,7 @@ import type { Rule } from '../replay/rules.js';
 import type { DiffReport } from './diff/index.js';
 import type { Analysis } from './model.js';
 import type { ConversionListing } from './model-conversions.js';
-import type { LatencyReport } from './latency.js';
+import type { LatencySections } from './latency-sections.js';
 import type { RuleListing } from './model-rules.js';
 import type { StateReport } from './model-state.js';
 import type { Table } from './table.js';
@@ -44,8 +44,8 @@ export interface Output {
   readonly analysis?: (analysis: Analysis, options: RenderOptions) => Chunks;
   readonly conversions?: (listing: ConversionListing, options: RenderOptions) => Chunks;
   readonly state?: (report: StateReport, options: RenderOptions) => Chunks;
-  readonly latency?: (report: LatencyReport, options: RenderOptions) => Chunks;
   readonly diff?: (report: DiffReport, options: RenderOptions) => Chunks;
+  readonly latency?: (sections: LatencySections, options: RenderOptions) => Chunks;
   readonly rules?: (listing: RuleListing, options: RenderOptions) => Chunks;
   /** Any rows, as `sql` gives them. */
   readonly table?: (table: Table, options: RenderOptions) => Chunks;

@@ -1,6 +1,5 @@
 /** The reports as flat tables, for outputs that have nothing but rows and columns (CSV, Markdown). */
 import { errnoName } from './errno.js';
-import type { LatencyReport } from './latency.js';
 import type { Analysis } from './model.js';
 import type { Conversion } from './model-conversions.js';
 import type { RuleListing } from './model-rules.js';
@@ -8,9 +7,9 @@ import type { StateReport } from './model-state.js';
 import { formatHex } from '../base/units.js';
 import type { CellValue, Table, TableColumn } from './table.js';
 
-const column = (name: string, align: TableColumn['align'] = 'left'): TableColumn => ({ name, align });
-const numbers = (...names: string[]): readonly TableColumn[] => names.map((name) => column(name, 'right'));
-const texts = (...names: string[]): readonly TableColumn[] => names.map((name) => column(name));
+export const column = (name: string, align: TableColumn['align'] = 'left'): TableColumn => ({ name, align });
+export const numbers = (...names: string[]): readonly TableColumn[] => names.map((name) => column(name, 'right'));
+export const texts = (...names: string[]): readonly TableColumn[] => names.map((name) => column(name));
 
 const address = (value: bigint | null): CellValue => (value === null ? null : formatHex(value));
 
@@ -76,30 +75,6 @@ export function conversionRow(c: Conversion): readonly CellValue[] {
     last === null || last === 0 ? null : errnoName(last),
     c.certainty,
   ];
-}
-
-/** One row a group and phase (`whole` first), durations in ns. */
-export function latencyTable(report: LatencyReport): Table {
-  return {
-    columns: [
-      ...texts(...report.by, 'phase'),
-      ...numbers('count', 'min_ns', 'mean_ns', 'p50_ns', 'p90_ns', 'p99_ns', 'p99_9_ns', 'max_ns'),
-    ],
-    rows: report.groups.flatMap((group) =>
-      [{ phase: 'whole', ...group.whole }, ...group.phases].map((s) => [
-        ...group.key,
-        s.phase,
-        s.count,
-        s.min,
-        s.mean,
-        s.p50,
-        s.p90,
-        s.p99,
-        s.p999,
-        s.max,
-      ]),
-    ),
-  };
 }
 
 /** One row a range, or a change where two instants are compared. */

@@ -125,14 +125,18 @@ export function analysis(values: Partial<Analysis> = {}): Analysis {
 /** Two conversions to private, the slower one of 402 ms. */
 export function latency(): LatencyReport {
   return {
+    where: null,
     by: ['direction'],
     groups: [
       {
         key: ['to_private'],
         count: 2,
         pages: 4,
+        pagesPerSecond: null,
+        exitsPerPage: null,
         whole: stats({ min: 600_000, p50: 600_000, p99: 402_000_000, max: 402_000_000 }),
         phases: [],
+        retryWait: stats({ count: 0 }),
         histogram: [],
       },
     ],
@@ -147,6 +151,7 @@ export function latency(): LatencyReport {
         requestNs: 1n,
         latencyNs: 402_000_000,
         phases: [],
+        waits: [],
       },
     ],
     startNs: 0n,

@@ -52,7 +52,12 @@ export function compilePrintFmt(printFmt: string, fields: readonly FieldSpec[]):
 
 function contextOf(printFmt: string, fields: readonly FieldSpec[], notes: Set<string>): Context {
   const longBits = longBitsOf(fields);
-  return { fields: new Map(fields.map((field) => [field.name, field])), longBits, constants: enumerators(printFmt), notes };
+  return {
+    fields: new Map(fields.map((field) => [field.name, field])),
+    longBits,
+    constants: enumerators(printFmt),
+    notes,
+  };
 }
 
 /**

@@ -120,7 +120,9 @@ async function namer(store: Store, event: ExitEvent): Promise<Namer> {
   if (event === 'vmexit') {
     const types = await readEventTypes(store);
     const nameOf = exitNames(types);
-    const isArm = types.some((type) => type.name === 'kvm_exit' && type.fields.some((field) => field.name === 'esr_ec'));
+    const isArm = types.some(
+      (type) => type.name === 'kvm_exit' && type.fields.some((field) => field.name === 'esr_ec'),
+    );
     return (key, info) => nameOf({ key: key < 0 ? null : key, info, isArm });
   }
   const [out, back] = event === 'ioport' ? ['POUT', 'PIN'] : ['W', 'R'];

@@ -63,10 +63,7 @@ const EDGES: Readonly<Record<ExitEvent, readonly Edge[]>> = {
     },
     KVM_ENTRY,
   ],
-  ioport: [
-    { event: 'kvm_pio', fields: 'port, rw', begins: 'true', ends: 'false', key: 'port', info: 'rw' },
-    KVM_ENTRY,
-  ],
+  ioport: [{ event: 'kvm_pio', fields: 'port, rw', begins: 'true', ends: 'false', key: 'port', info: 'rw' }, KVM_ENTRY],
   msr: [
     { event: 'kvm_msr', fields: 'ecx, write', begins: 'true', ends: 'false', key: 'ecx', info: 'write' },
     KVM_ENTRY,
@@ -90,7 +87,8 @@ function edgeSql(tables: readonly EventTable[], edge: Edge): string | null {
  */
 export function edgesSql(tables: readonly EventTable[], event: ExitEvent): string | null {
   const edges = EDGES[event].map((edge) => edgeSql(tables, edge));
-  if (edges.some((sql, k) => sql === null && ['kvm_entry', NEEDED[event]].includes(EDGES[event][k]!.event))) return null;
+  if (edges.some((sql, k) => sql === null && ['kvm_entry', NEEDED[event]].includes(EDGES[event][k]!.event)))
+    return null;
   // Of MMIO only ends that carry an access are about it: an entry may end anything.
   const isAbout = (row: string): string => (event === 'vmexit' ? 'true' : `${row}key IS NOT NULL`);
   const row = 'struct_pack(begins, ts_ns, cpu, key, info)';

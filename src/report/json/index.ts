@@ -2,7 +2,8 @@ import type { Output } from '../render.js';
 import { renderAnalysis } from './analysis.js';
 import { renderConversions } from './conversions.js';
 import { renderDiff } from './diff.js';
-import { renderLatency, renderRules, renderState, renderTable } from './reports.js';
+import { renderLatency } from './latency.js';
+import { renderRules, renderState, renderTable } from './reports.js';
 
 /** JSON for other programs; the contracts are in schema/. */
 export const jsonOutput: Output = {

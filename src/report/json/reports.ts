@@ -1,49 +1,10 @@
 /** JSON of the smaller reports; each names its own schema version. */
-import type { LatencyReport } from '../latency.js';
 import type { RuleListing } from '../model-rules.js';
 import type { StateReport } from '../model-state.js';
-import { bucketStart } from '../histogram.js';
-import type { Stats } from '../stats.js';
 import type { Table } from '../table.js';
 import { jsonInteger } from './integer.js';
 
 const document = (value: object): string => `${JSON.stringify(value, null, 2)}\n`;
-
-function stats({ count, min, mean, p50, p90, p99, p999, max }: Stats): object {
-  return { count, min, mean, p50, p90, p99, p99_9: p999, max };
-}
-
-/** `gmemtrace.latency/1`: all durations in ns, bucket borders too. */
-export function* renderLatency(report: LatencyReport): Generator<string> {
-  yield document({
-    schema: 'gmemtrace.latency/1',
-    by: report.by,
-    groups: report.groups.map((g) => ({
-      key: Object.fromEntries(report.by.map((name, k) => [name, g.key[k] ?? null])),
-      count: g.count,
-      pages: g.pages,
-      whole_ns: stats(g.whole),
-      phases_ns: g.phases.map((p) => ({ phase: p.phase, ...stats(p) })),
-      histogram: g.histogram.map((b) => ({
-        from_ns: Math.round(bucketStart(b.index)),
-        to_ns: Math.round(bucketStart(b.index + 1)),
-        count: b.count,
-      })),
-    })),
-    slowest: report.slowest.map((s) => ({
-      id: s.id,
-      vm: s.vm,
-      vcpu: s.vcpu,
-      gpa: jsonInteger(s.gpa),
-      size: jsonInteger(s.size),
-      direction: s.direction,
-      request_ns: jsonInteger(s.requestNs),
-      latency_ns: s.latencyNs,
-      phases: s.phases.map(({ phase, ns }) => ({ phase, ns })),
-    })),
-    left_out: report.leftOut,
-  });
-}
 
 /** `gmemtrace.state/1`: ranges at an instant, or changes between two. */
 export function* renderState(report: StateReport): Generator<string> {
