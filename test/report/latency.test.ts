@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { drawHistogram, drawSparkline } from '../../src/report/histogram.js';
-import { parseGroupings, readLatency } from '../../src/report/latency.js';
+import { GROUPING_NAMES, parseGroupings, readLatency } from '../../src/report/latency.js';
 import { PLAIN } from '../../src/report/render.js';
 import { renderLatency } from '../../src/report/text/latency.js';
+import { pieces } from '../../src/report/text/slowest.js';
 import type { Store } from '../../src/store/db.js';
 import { openFilledStore } from './filled-store.js';
 
@@ -38,7 +39,7 @@ describe('latency', () => {
       'resume',
       'first_use',
     ]);
-    const text = [...renderLatency(report, PLAIN)].join('');
+    const text = [...renderLatency({ conversions: report }, PLAIN)].join('');
     expect(text).toContain('coordination + commit');
     expect(text).toContain('the border between the two phases was not seen');
   });
@@ -58,11 +59,46 @@ describe('latency', () => {
   });
 
   it('shows the slowest with their phases in proportion', async () => {
-    const text = [
-      ...renderLatency(await readLatency(store, { by: ['direction'], slowest: 5 }), { ...PLAIN, width: 80 }),
-    ].join('');
+    const conversions = await readLatency(store, { by: ['direction'], slowest: 5 });
+    const text = [...renderLatency({ conversions }, { ...PLAIN, width: 80 })].join('');
     await expect(text).toMatchFileSnapshot('snapshots/latency.80.txt');
     expect(text.split('\n').filter((line) => line.length > 80)).toEqual([]);
+  });
+
+  it('tells the wait for the next try after a refused one as a part of the commit', async () => {
+    const { groups, slowest } = await readLatency(store, { by: ['direction'], slowest: 1 });
+    const shared = groups.find((group) => group.key[0] === 'to_shared')!;
+    // Refused at 420 us, tried again at 2,200 us.
+    expect(shared.retryWait).toMatchObject({ count: 1, max: 1_780_000 });
+    expect(pieces(slowest[0]!).map((piece) => [piece.phase, piece.ns / 1000])).toEqual([
+      ['to_userspace', 20],
+      ['coordination', 80],
+      ['commit', 20],
+      ['retry_wait', 1780],
+      ['commit', 50],
+      ['resume', 50],
+    ]);
+  });
+
+  it('tells pages a second of stops and exits by page', async () => {
+    const { groups } = await readLatency(store, { by: ['direction'], slowest: 0 });
+    const shared = groups.find((group) => group.key[0] === 'to_shared')!;
+    // 4 pages in 100 us and 2 ms, by one exit each.
+    expect(shared.pagesPerSecond).toBeCloseTo(4 / 2.1e-3, 6);
+    expect(shared.exitsPerPage).toBe(0.5);
+  });
+
+  it('counts a stop once that several ranges of a PSC share', async () => {
+    await store.run('UPDATE conversion SET batch = 1 WHERE conversion_id IN (2, 3)');
+    const { groups } = await readLatency(store, { by: ['direction'], slowest: 0 });
+    await store.run('UPDATE conversion SET batch = NULL');
+    expect(groups.find((group) => group.key[0] === 'to_shared')!.pagesPerSecond).toBeCloseTo(4 / 2e-3, 6);
+  });
+
+  it.each(GROUPING_NAMES)('groups by %s', async (name) => {
+    const { groups } = await readLatency(store, { by: [name], slowest: 0 });
+    expect(groups.reduce((sum, group) => sum + group.count, 0)).toBeGreaterThanOrEqual(3);
+    expect(groups.every((group) => group.key.length === 1)).toBe(true);
   });
 
   it('names the groupings there are when one is wrong', () => {

@@ -126,7 +126,7 @@ async function namer(store: Store, event: ExitEvent): Promise<Namer> {
     return (key, info) => nameOf({ key: key < 0 ? null : key, info, isArm });
   }
   const [out, back] = event === 'ioport' ? ['POUT', 'PIN'] : ['W', 'R'];
-  return (key, info) => `0x${key.toString(16)}:${info === 0 ? back! : out!}`;
+  return (key, info) => `0x${key.toString(16)}:${info === 0 ? back : out}`;
 }
 
 function readLine(row: Row, nameOf: Namer, by: GuestExitOptions['by']): ExitLine {
