@@ -57,8 +57,10 @@ export const buildLatency: BuildCommand = (cli) => {
   addInputOptions(command);
   addExamples(command, [
     ['latency trace.dat', 'all of it, by direction'],
-    ['latency trace.dat --by vm,direction,size', 'each VM, direction and size on its own; exits by VM'],
-    ['latency trace.dat --by outcome --where "request_ns > 57000000000"', 'a part of the run, refused ones too'],
+    [
+      'latency trace.dat --by vm,outcome --where "request_ns > 57000000000"',
+      'VMs apart, a part of the run, refused ones, too',
+    ],
     [
       'latency trace.dat --show guest-exits --exits mmio --sort time',
       'as perf kvm stat report --event mmio --key time',
