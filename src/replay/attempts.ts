@@ -3,18 +3,11 @@
  * kvm_vm_set_mem_attributes, probes on the functions inside — and handed on when it is over.
  */
 import { PAGE_SIZE } from '../base/units.js';
+import { bindingAt, fileOfDescriptor, nameDescriptor, vmOfFile, type Descriptor } from './binding-index.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { KVM_GMEM_CONVERT, KVM_SET_MEMORY_ATTRIBUTES, KVM_SET_MEMORY_ATTRIBUTES2 } from './facts.js';
 import { settleAttempt } from './requests.js';
-import {
-  stateOf,
-  type Attempt,
-  type Binding,
-  type Direction,
-  type Mechanism,
-  type Replay,
-  type Thread,
-} from './state.js';
+import { stateOf, type Attempt, type Direction, type Mechanism, type Replay, type Thread } from './state.js';
 
 /** KVM_MEMORY_ATTRIBUTE_PRIVATE (include/uapi/linux/kvm.h). */
 const KVM_MEMORY_ATTRIBUTE_PRIVATE = 8;
@@ -64,20 +57,15 @@ export function openIoctlAttempt(replay: Replay, thread: Thread, ev: MemoryEvent
   if (known && known.record.what === (mechanism === 'vm-attributes' ? 'vm' : 'gmem')) {
     attempt.vm = stateOf(replay, known.vm);
     attempt.proven = true;
-    if (mechanism !== 'vm-attributes') attempt.inode = inodeOfDescriptor(replay, thread, ev);
+    if (mechanism !== 'vm-attributes')
+      attempt.inode = fileOfDescriptor(replay.bindingIndex, descriptorOf(replay, thread, ev.fd, ev.ts));
   }
 }
 
-function inodeOfDescriptor(replay: Replay, thread: Thread, ev: MemoryEvent): number {
-  const isBoundBy = bindingsOf(replay, thread, ev.fd, ev.ts);
-  return replay.bindings.findLast((b) => isBoundBy(b) && !Number.isNaN(b.inode))?.inode ?? NaN;
-}
-
-/** Whether a slot was bound by this descriptor of the thread's process, since the number means the file that it means at `ts`. */
-function bindingsOf({ identity }: Replay, { tid }: Thread, fd: number, ts: number): (bound: Binding) => boolean {
-  const process = identity.processOf(tid, ts);
+/** A descriptor of the thread's process, since it means the file that it means at `ts`. */
+function descriptorOf({ identity }: Replay, { tid }: Thread, fd: number, ts: number): Descriptor {
   const since = identity.fdOf(tid, fd, ts)?.record.ts ?? -Infinity;
-  return (bound) => bound.fd === fd && bound.vm?.identity.process === process && bound.fromTs >= since;
+  return { process: identity.processOf(tid, ts), fd, since };
 }
 
 /** A probe or the tracepoint on the VM-wide way names range and attributes, in gpa. */
@@ -108,8 +96,7 @@ export function noteGmemAttributes(replay: Replay, thread: Thread, ev: MemoryEve
   attempt.direction = directionOf(ev.value);
   attempt.proven = true;
   nameBindings(replay, thread, attempt);
-  const bound = replay.bindings.findLast((b) => b.inode === ev.inode && b.vm !== null);
-  attempt.vm = bound?.vm ?? attempt.vm;
+  attempt.vm = vmOfFile(replay.bindingIndex, ev.inode) ?? attempt.vm;
   attempt.gpa = gpaOfRange(replay, attempt);
   if (attempt.endsBy === 'event') finish(replay, thread, NaN, NaN);
 }
@@ -117,16 +104,12 @@ export function noteGmemAttributes(replay: Replay, thread: Thread, ev: MemoryEve
 /** The ioctl's descriptor and the probe's inode are one file: slots that were bound by that descriptor lie in it. */
 function nameBindings(replay: Replay, thread: Thread, { fd, inode, startNs }: Attempt): void {
   if (Number.isNaN(fd) || Number.isNaN(inode)) return;
-  const isBoundBy = bindingsOf(replay, thread, fd, startNs);
-  for (const bound of replay.bindings)
-    if (isBoundBy(bound) && Number.isNaN(bound.inode) && Number.isNaN(bound.toTs)) bound.inode = inode;
+  nameDescriptor(replay.bindingIndex, descriptorOf(replay, thread, fd, startNs), inode);
 }
 
 /** Where one binding covers the whole range of offsets: its gpa. */
 function gpaOfRange(replay: Replay, { inode, offset, size }: Attempt): number {
-  const bound = replay.bindings.findLast(
-    (b) => b.inode === inode && offset >= b.offset && offset + size <= b.offset + b.size,
-  );
+  const bound = bindingAt(replay.bindingIndex, inode, offset, size);
   return bound ? offset - bound.offset + bound.gpa : NaN;
 }
 

@@ -4,6 +4,7 @@
  */
 import { PAGE_SIZE } from '../base/units.js';
 import { isSharedState } from './axes.js';
+import { addBinding, bindingAt, growLast, nameFile } from './binding-index.js';
 import type { Certainty } from './identity.js';
 import { stateAt } from './intervals.js';
 import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
@@ -33,15 +34,15 @@ function addPending(replay: Replay, thread: Thread, inode: number, certainty: Ce
   if (!bind || !(bind.size > 0)) return;
   const vm = stateOf(replay, replay.identity.vmOfKey(bind.vmKey, bind.ts)) ?? thread.vm;
   // The commit tells again what the preparation told, and the inode with it.
-  const same = replay.bindings.findLast(
+  const same = replay.bindings.findLastIndex(
     (b) =>
       b.vm === vm && b.gpa === bind.gpa && b.size === bind.size && b.offset === bind.offset && Number.isNaN(b.toTs),
   );
-  if (same) {
-    if (!Number.isNaN(inode)) same.inode = inode;
+  if (same >= 0) {
+    if (!Number.isNaN(inode)) nameFile(replay.bindingIndex, same, inode);
     return;
   }
-  replay.bindings.push({
+  addBinding(replay.bindingIndex, {
     vm,
     inode,
     fd: bind.fd,
@@ -96,15 +97,12 @@ function addPair(replay: Replay, vm: VmState | null, gpa: number, inode: number,
     page === last.gpa + last.size &&
     offset === last.offset + last.size;
   if (grows) {
-    last.size += PAGE_SIZE;
+    growLast(replay.bindingIndex, PAGE_SIZE);
     return;
   }
-  const covered = replay.bindings.some(
-    (b) =>
-      b.vm === vm && b.inode === inode && page >= b.gpa && page < b.gpa + b.size && page - b.gpa === offset - b.offset,
-  );
-  if (covered) return;
-  replay.bindings.push({
+  const there = bindingAt(replay.bindingIndex, inode, offset);
+  if (there && there.vm === vm && page - there.gpa === offset - there.offset) return;
+  addBinding(replay.bindingIndex, {
     vm,
     inode,
     fd: NaN,

@@ -22,6 +22,8 @@ export interface GmemIndex {
    * descriptor, else the only one of the VM; null where it cannot be told.
    */
   of(inode: number, vm: VmState | null, fd: number, ts?: number): Gmem | null;
+  /** The only one of the VM; null where it has none or several. */
+  onlyOf(vm: VmState | null): Gmem | null;
 }
 
 function created(replay: Replay, facts: Facts): Omit<Gmem, 'id'>[] {
@@ -50,30 +52,56 @@ function isSameFile(replay: Replay, gmem: Omit<Gmem, 'id'>, vm: VmState | null, 
 /** Collects them; numbers are given in order of appearance. */
 export function collectGmems({ replay, facts }: { replay: Replay; facts: Facts }): GmemIndex {
   const found = created(replay, facts);
+  const byInode = new Map<number, Omit<Gmem, 'id'>[]>();
+  for (const gmem of found) listOf(byInode, gmem.inode).push(gmem);
   const seen = (inode: number, vm: VmState | null, ts: number, how: string, certainty: Certainty): void => {
-    if (Number.isNaN(inode) || found.some((g) => g.inode === inode && isSameFile(replay, g, vm, ts))) return;
+    if (Number.isNaN(inode)) return;
+    const same = listOf(byInode, inode);
+    if (same.some((g) => isSameFile(replay, g, vm, ts))) return;
     // A descriptor without inode that may well be this one: creation showed the file, this shows its number.
     const nameless = found.filter((g) => g.vm === vm && Number.isNaN(g.inode));
     if (vm && nameless.length === 1 && found.filter((g) => g.vm === vm).length === 1) {
       nameless[0]!.inode = inode;
+      same.push(nameless[0]!);
       return;
     }
-    found.push({ vm, inode, fd: NaN, size: NaN, flags: NaN, fromTs: ts, how, certainty });
+    const made = { vm, inode, fd: NaN, size: NaN, flags: NaN, fromTs: ts, how, certainty };
+    same.push(made);
+    found.push(made);
   };
   for (const b of replay.bindings) seen(b.inode, b.vm, b.fromTs, b.how, b.certainty);
   for (const row of replay.conversions) seen(row.inode, row.vm, row.requestNs, 'probe on its attributes', 'observed');
   for (const p of replay.punches) seen(p.inode, p.vm, p.startNs, 'punch', p.certainty);
-  const all = found.map((g, index) => ({ ...g, id: index + 1 }));
+  return indexGmems(found.map((g, index) => ({ ...g, id: index + 1 })));
+}
+
+function listOf<K, T>(lists: Map<K, T[]>, key: K): T[] {
+  let list = lists.get(key);
+  if (!list) lists.set(key, (list = []));
+  return list;
+}
+
+function indexGmems(all: readonly Gmem[]): GmemIndex {
+  const byInode = new Map<number, Gmem[]>();
+  const byVm = new Map<VmState, Gmem[]>();
+  for (const gmem of all) {
+    if (!Number.isNaN(gmem.inode)) listOf(byInode, gmem.inode).push(gmem);
+    if (gmem.vm !== null) listOf(byVm, gmem.vm).push(gmem);
+  }
+  const onlyOf = (vm: VmState | null): Gmem | null => {
+    const mine = vm === null ? undefined : byVm.get(vm);
+    return mine?.length === 1 ? mine[0]! : null;
+  };
   return {
     all,
+    onlyOf,
     of(inode, vm, fd, ts = Infinity) {
-      const named = Number.isNaN(inode) ? [] : all.filter((g) => g.inode === inode);
-      const byInode =
-        named.find((g) => g.vm === vm && vm !== null) ?? named.findLast((g) => g.fromTs <= ts) ?? named[0];
-      if (byInode) return byInode;
-      const mine = all.filter((g) => g.vm === vm && vm !== null);
-      const byFd = Number.isNaN(fd) ? undefined : mine.findLast((g) => g.fd === fd);
-      return byFd ?? (mine.length === 1 ? mine[0]! : null);
+      const named = byInode.get(inode) ?? [];
+      const ofVm = vm === null ? undefined : named.find((g) => g.vm === vm);
+      const byNumber = ofVm ?? named.findLast((g) => g.fromTs <= ts) ?? named[0];
+      if (byNumber) return byNumber;
+      const byFd = vm === null || Number.isNaN(fd) ? undefined : byVm.get(vm)?.findLast((g) => g.fd === fd);
+      return byFd ?? onlyOf(vm);
     },
   };
 }

@@ -14,6 +14,7 @@ import {
   openIoctlAttempt,
 } from './attempts.js';
 import { withAllocation } from './axes.js';
+import { bindingAt } from './binding-index.js';
 import {
   noteBind,
   noteBindDone,
@@ -151,9 +152,7 @@ function onPage(replay: Replay, thread: Thread, ev: MemoryEvent, isAdd: boolean)
   if (isAdd) noteInsertion(replay, thread, ev);
   if (isAdd) thread.added = { inode: ev.inode, dev: ev.extra, offset: ev.address, pfn: ev.value };
   else notePunchedPage(replay, thread, ev);
-  const bound = replay.bindings.findLast(
-    (b) => b.inode === ev.inode && ev.address >= b.offset && ev.address < b.offset + b.size,
-  );
+  const bound = bindingAt(replay.bindingIndex, ev.inode, ev.address);
   if (!bound?.vm) return;
   const gpa = ev.address - bound.offset + bound.gpa;
   setState(replay, bound.vm, gpa, PAGE_SIZE, ev.ts, (state) => withAllocation(state, isAdd));

@@ -1,5 +1,6 @@
 /** Holes punched into a guest_memfd, and what a punch tells of gpa and offset. */
 import { PAGE_SIZE } from '../base/units.js';
+import { addBinding } from './binding-index.js';
 import type { MemoryEvent } from './event.js';
 import type { Punch, Replay, Thread } from './state.js';
 import { stateOf } from './state.js';
@@ -61,7 +62,7 @@ export function closePunch(replay: Replay, thread: Thread, endNs: number, result
 function pairWithFlip(replay: Replay, thread: Thread, punch: Punch): void {
   const flip = thread.lastShared!;
   thread.lastShared = null;
-  replay.bindings.push({
+  addBinding(replay.bindingIndex, {
     vm: flip.vm,
     inode: punch.inode,
     fd: punch.fd,

@@ -1,4 +1,5 @@
 /** What the second pass of the replay holds: threads, VMs, open requests and attempts, and the rows found so far. */
+import { makeBindingIndex, type BindingIndex } from './binding-index.js';
 import type { Evidence } from './event.js';
 import type { Certainty, Identity, VmIdentity } from './identity.js';
 import { ConversionList, keepConversion, makeConversionLog, type ConversionLog } from './conversion-log.js';
@@ -309,6 +310,8 @@ export interface Replay {
   readonly punches: Punch[];
   readonly reboots: Reboot[];
   readonly bindings: Binding[];
+  /** Holds `bindings`: add to them by it. */
+  readonly bindingIndex: BindingIndex;
   /** s_dev on which the guest_memfds live, NaN until a page of one is seen: all of a host are on one mount. */
   gmemDev: number;
   /** When the last descriptor of a guest_memfd was gone, by inode. */
@@ -358,6 +361,7 @@ function makeVmState(identity: VmIdentity): VmState {
 export function makeReplay(identity: Identity, sources: Sources, lost: readonly LostSpan[]): Replay {
   const vms = identity.vms.map(makeVmState);
   const spill = makeSpill();
+  const bindings: Binding[] = [];
   const conversionLog = makeConversionLog(vms, spill);
   return {
     identity,
@@ -373,7 +377,8 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     faults: [],
     punches: [],
     reboots: [],
-    bindings: [],
+    bindings,
+    bindingIndex: makeBindingIndex(bindings),
     gmemDev: NaN,
     released: new Map(),
     intervals: makeIntervalLog(spill),

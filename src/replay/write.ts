@@ -150,8 +150,7 @@ function gmemOf(gmems: GmemIndex, row: Conversion): Gmem | null {
   if (found) return found;
   // Memory of a protected VM under pKVM is the VMM's own; what a guest_memfd of its VMM is bound to cannot be shared.
   if (row.mechanism === 'pkvm-hyp') return null;
-  const mine = gmems.all.filter((g) => g.vm === row.vm && row.vm !== null);
-  return mine.length === 1 ? mine[0]! : null;
+  return gmems.onlyOf(row.vm);
 }
 
 function writeConversions({ store, replay, gmems, ns }: Tables): void {
