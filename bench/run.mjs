@@ -29,6 +29,12 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const cache = join(tmpdir(), 'gmemtrace-bench');
 /** Events that a perf.data is made large to. */
 const PERF_COPIES = 2500;
+/** How often the replay's second pass sees the events of the trace: long enough for what Node compiles on the way. */
+const REPLAY_COPIES = 5;
+/** Conversions of single pages scattered over a guest of 1 TiB, nine events each. */
+const SCATTERED = 1_000_000;
+/** The same number of them by one guest, and by a thousand. */
+const OF_VMS = 100_000;
 
 function firstThatExists(...paths) {
   return paths.map((path) => join(root, path)).find((path) => existsSync(path)) ?? null;
@@ -73,7 +79,12 @@ function listRows({ dat, text, perf, small }, dist, peers) {
   const [cmd, script] = ['trace-cmd report', 'perf script'];
   if (peers && isInstalled('trace-cmd')) add(cmd, dat, ['trace-cmd', 'report', dat]);
   family('trace.dat', dat, cmd);
-  add('replay, second pass', dat, [node, stage, dist, 'replay', dat], { inside: true });
+  const made = (name, conversions, vms) =>
+    add(name, null, [node, stage, dist, 'scattered', String(conversions), database, String(vms)], { inside: true });
+  add('replay, events in order', dat, [node, stage, dist, 'replay', dat, String(REPLAY_COPIES)], { inside: true });
+  made('replay, 1 TiB scattered', SCATTERED, 1);
+  made('replay, of 1 VM', OF_VMS, 1);
+  made('replay, of 1000 VMs', OF_VMS, 1000);
   family('text', text);
   if (perf !== null) {
     if (peers && isInstalled('perf')) add(script, perf, ['perf', 'script', '-f', '-i', perf]);
@@ -92,8 +103,8 @@ async function runRow(row, times) {
     if (k > 0 || times === 0) runs.push({ ...run, ...told });
   }
   const keys = ['wall', 'cpu', 'peakMb', 'first', 'events', 'prepareWall', 'prepareCpu'];
-  const { size } = statSync(row.file);
-  return { name: row.name, file: basename(row.file), bytes: size, ...medianOf(runs, keys) };
+  const size = row.file === null ? 0 : statSync(row.file).size;
+  return { name: row.name, file: basename(row.file ?? ''), bytes: size, ...medianOf(runs, keys) };
 }
 
 function fixed(value, digits) {

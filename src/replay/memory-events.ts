@@ -102,8 +102,9 @@ async function findVmFrames(store: Store, statements: readonly Statement[]): Pro
 }
 
 /**
- * Builds memory_event; gives the vocabulary's statements, so that what is missing can be said. Its rows are in no order:
- * each reader sorts, which DuckDB does out of core, and a sorted copy would cost a second sort.
+ * Builds memory_event; gives the vocabulary's statements, so that what is missing can be said. Its rows are in
+ * order of time: DuckDB sorts them out of core, once, before the replay needs memory, and a SELECT without ORDER BY keeps
+ * the order of the table (preserve_insertion_order).
  */
 export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
   const statements = loadVocabulary(await readEventTables(store));
@@ -116,7 +117,7 @@ export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
   const names = KINDS.map(sqlText).join(', ');
   await store.run(`
     CREATE TABLE memory_event AS SELECT ${COLUMNS.join(', ')}
-      FROM (${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')});
+      FROM (${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')}) ORDER BY ts_ns, cpu, seq;
     DROP TABLE vm_task; DROP TABLE IF EXISTS vm_frame;
     CREATE OR REPLACE VIEW memory_event_named AS SELECT * REPLACE (([${names}])[kind + 1] AS kind) FROM memory_event`);
   return statements;
@@ -173,7 +174,7 @@ export async function forEachMemoryEvent(
   const isReused = lives.reused.length > 0;
   const payload = PAYLOAD_COLUMNS.map((name) => `coalesce(${name}, 'nan'::DOUBLE)`).join(', ');
   const sql = `SELECT kind, trace_id, (ts_ns - ${baseNs})::DOUBLE, cpu, tid, seq::DOUBLE, ${payload}
-    FROM memory_event ${options.where ? `WHERE ${options.where}` : ''} ORDER BY ts_ns, cpu, seq`;
+    FROM memory_event ${options.where ? `WHERE ${options.where}` : ''}`;
   for await (const chunk of streamColumns(store, sql)) {
     options.signal?.throwIfAborted();
     const c = chunk.columns as readonly NumberColumn[];

@@ -23,6 +23,8 @@ export interface RowWriter {
 }
 
 const BUFFER_ROWS = 2048;
+/** What may wait in DuckDB's appender: it takes some 100 MB of rows with many texts before it writes them by itself. */
+const MAX_PENDING_BYTES = 24 << 20;
 /** Distinct texts a column keeps before its table starts anew. */
 const MAX_STRINGS = 16_384;
 
@@ -152,6 +154,7 @@ export function openRowWriter(store: Store, table: TableDef): RowWriter {
     writer.append(columns, rows);
     for (const buffer of buffers) buffer.clear();
     rows = 0;
+    if (writer.pendingBytes > MAX_PENDING_BYTES) writer.flush();
   };
 
   return {
