@@ -96,7 +96,7 @@ ${rows.join('\n')}
 ## A rule of your own
 
 Put \`my-rule.sql\` into a folder and name the folder with \`--rules DIR\` (or \`"ruleDirs"\` in \`gmemtrace.config.json\`). A rule
-of a built-in one's name replaces it; \`gmemtrace rules NAME --verbose\` shows the SQL of any. A page \`my-rule.md\` beside it is shown by
+of a built-in one's name replaces it (two of your own with one name are refused); \`gmemtrace rules NAME --verbose\` shows the SQL of any. A page \`my-rule.md\` beside it is shown by
 \`gmemtrace rules my-rule\`.
 
 \`\`\`sql
@@ -116,13 +116,34 @@ FROM conversion WHERE size >= $bytes AND certainty IN ('observed', 'inferred')
 - \`needs\`: figures that must be there, else the rule is unavailable (\`gmemtrace analyze\` lists those that are missing).
 - \`rows\`: tables without whose rows it need not run. \`platforms\`: VMs that it is about (\`snp, tdx\`). Both may be left out.
 - \`param NAME = NUMBER : meaning\`: \`$NAME\` in the SQL.
-- One statement, a SELECT of exactly these columns; it can read the database and nothing else of the machine.
+- One statement, a SELECT of these columns; it can read the database and nothing else of the machine. What is wrong with a
+  rule is said with file and line, and ends with status 2.
 - \`{event kvm.kvm_rmp_fault: gpa, rmp_level}\` in the SQL stands for the rows of a tracepoint (with \`trace_id\`, \`ts_ns\`, \`cpu\`, \`tid\`,
   \`seq\`), \`{probe kvm_gmem_get_pfn: gfn}\` for those of a probe on that function, \`{retprobe …}\` of its return. Without them the rule is
   unavailable; \`{event? …}\` may be missing and is empty then.
 - Macros: \`lost_within(from_ns, to_ns)\` is true where events may be missing; \`kind_code('dma_map')\` is the code of a kind in
   \`memory_event\`; \`evidence_of(trace_id, cpu, seq, ts_ns)\`; \`fmt_ns\`, \`fmt_bytes\`, \`fmt_range\`, \`fmt_hex\`, \`fmt_count\`.
 - Rows with the certainty \`assumed\` or \`unknown\` are guesses: a rule should not rest on them.
+
+Try it: \`gmemtrace rules large-conversions --rules DIR\` explains it, \`gmemtrace analyze trace.dat --rules DIR --select
+large-conversions\` judges by it alone, \`--param large-conversions.bytes=65536\` with another threshold.
+
+## The configuration
+
+\`gmemtrace.config.json\` (or \`.yaml\`, \`.yml\`) in the working directory, or the file that \`--config FILE\` names
+([schema](../../schema/config.schema.json)). It is not looked for in folders above. Options of the command line win; rule folders
+and ignored rules are added to those of the file. Paths in it are relative to it. A wrong key or value is said with its line, and ends
+with status 2.
+
+\`\`\`yaml
+rules: # parameters
+  conversion-stall: { min_ns: 20000000 }
+ruleDirs: [rules]
+ignore: [small-conversions]
+failOn: error # --fail-on of analyze and diff
+format: markdown # --format, of the commands that have it
+probes: probes.txt # --probes
+\`\`\`
 `;
 }
 

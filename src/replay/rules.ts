@@ -7,11 +7,12 @@ import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TraceError } from '../base/errors.js';
-import { lockDown, singleSelect, sqlText, type Row, type Store } from '../store/db.js';
+import { lockDown, sqlText, type Row, type Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES, TABLES } from '../store/schema.js';
 import { FIGURE_NAMES } from './figures.js';
 import { KINDS } from './kinds.js';
 import { NEIGHBOUR_RUNS } from './neighbour-runs.js';
+import { checkFound, checkRuleSql } from './user-rules.js';
 import { fillSources, readRuleSources, type Lack, type RuleSources } from './rule-sources.js';
 
 export type Severity = 'error' | 'warning' | 'info';
@@ -34,6 +35,8 @@ export interface Rule {
   readonly params: readonly RuleParam[];
   readonly summary: string;
   readonly sql: string;
+  /** Line of the file, from 1, that the SQL begins on. */
+  readonly sqlLine: number;
   readonly path: string;
   readonly builtIn: boolean;
 }
@@ -77,15 +80,27 @@ function headerList(text: string, key: string): string[] {
   return (headerValue(text, key) ?? '').split(',').flatMap((item) => (item.trim() === '' ? [] : [item.trim()]));
 }
 
-function invalid(path: string, message: string, hint: string): TraceError {
-  return new TraceError('rule-invalid', `${path}: ${message}`, { input: path, hint });
+function invalid(path: string, message: string, hint: string, line = 1): TraceError {
+  return new TraceError('rule-invalid', `${path}: ${message}`, { input: path, line, hint });
 }
+
+/** Line, from 1, of a key of the header; 1 where it is missing. */
+function headerLine(text: string, key: string): number {
+  return lineAt(text, new RegExp(`^--\\s*${key}:`, 'm').exec(text)?.index ?? 0);
+}
+
+const lineAt = (text: string, offset: number): number => text.slice(0, offset).split('\n').length;
 
 function headerParams(text: string, path: string): RuleParam[] {
   return [...text.matchAll(/^--\s*param\s+(.*)$/gm)].map((line) => {
     const match = /^(\w+)\s*=\s*(-?\d+(?:\.\d+)?)\s*:\s*(.+)$/.exec(line[1]!);
     if (!match)
-      throw invalid(path, `\`${line[0].trim()}\` is no parameter`, 'it reads `-- param name = 10 : what it means`');
+      throw invalid(
+        path,
+        `\`${line[0].trim()}\` is no parameter`,
+        'it reads `-- param name = 10 : what it means`',
+        lineAt(text, line.index),
+      );
     return { name: match[1]!, value: Number(match[2]), doc: match[3]!.trim() };
   });
 }
@@ -94,23 +109,42 @@ function headerParams(text: string, path: string): RuleParam[] {
 export function parseRule(text: string, path: string, builtIn: boolean): Rule {
   const name = headerValue(text, 'name');
   if (!name || !/^[a-z][a-z0-9-]*$/.test(name))
-    throw invalid(path, 'the header has no valid `-- name:`', 'a rule begins with `-- name: some-rule`');
+    throw invalid(
+      path,
+      'the header has no valid `-- name:`',
+      'a rule begins with `-- name: some-rule`',
+      headerLine(text, 'name'),
+    );
   const severity = SEVERITIES.find((s) => s === headerValue(text, 'severity'));
-  if (!severity) throw invalid(path, '`-- severity:` is not error, warning or info', 'add `-- severity: warning`');
+  if (!severity)
+    throw invalid(
+      path,
+      '`-- severity:` is not error, warning or info',
+      'add `-- severity: warning`',
+      headerLine(text, 'severity'),
+    );
   const summary = headerValue(text, 'summary');
   if (!summary) throw invalid(path, 'the header has no `-- summary:`', 'say in one line what the rule means');
   const params = headerParams(text, path);
   const needs = headerList(text, 'needs');
   const unknown = needs.find((need) => !FIGURE_NAMES.includes(need));
   if (unknown !== undefined)
-    throw invalid(path, `\`${unknown}\` is nothing that a rule can need`, `one of ${FIGURE_NAMES.join(', ')}`);
+    throw invalid(
+      path,
+      `\`${unknown}\` is nothing that a rule can need`,
+      `one of ${FIGURE_NAMES.join(', ')}`,
+      headerLine(text, 'needs'),
+    );
   const platforms = headerList(text, 'platforms');
   const rows = headerList(text, 'rows');
   const noTable = rows.find((name) => !TABLES.some((table) => table.name === name));
-  if (noTable !== undefined) throw invalid(path, `\`${noTable}\` is no table`, 'docs/schema.md names the tables');
-  const sql = text.replace(/^--.*$/gm, '').trim();
+  if (noTable !== undefined)
+    throw invalid(path, `\`${noTable}\` is no table`, 'docs/schema.md names the tables', headerLine(text, 'rows'));
+  const body = text.replace(/^--.*$/gm, '');
+  const sql = body.trim();
   if (sql === '') throw invalid(path, 'no SELECT follows the header', FORM);
-  return { name, severity, needs, platforms, rows, params, summary, sql, path, builtIn };
+  const sqlLine = lineAt(body, body.search(/\S/));
+  return { name, severity, needs, platforms, rows, params, summary, sql, sqlLine, path, builtIn };
 }
 
 function readFolder(folder: string, builtIn: boolean): Rule[] {
@@ -126,11 +160,20 @@ function readFolder(folder: string, builtIn: boolean): Rule[] {
     .map((name) => parseRule(readFileSync(join(folder, name), 'utf8'), builtIn ? name : join(folder, name), builtIn));
 }
 
-/** The built-in rules and those of the given folders, by name. A rule of the user replaces a built-in one of its name. */
+/**
+ * The built-in rules and those of the given folders, by name. A rule of the user replaces a built-in one of its name; two
+ * of the user's with one name throw TraceError `rule-invalid`.
+ */
 export function loadRules(folders: readonly string[] = []): Rule[] {
   const rules = new Map<string, Rule>();
   for (const rule of readFolder(fileURLToPath(new URL('./rules/', import.meta.url)), true)) rules.set(rule.name, rule);
-  for (const folder of folders) for (const rule of readFolder(folder, false)) rules.set(rule.name, rule);
+  for (const rule of [...new Set(folders)].flatMap((folder) => readFolder(folder, false))) {
+    const other = rules.get(rule.name);
+    if (other !== undefined && !other.builtIn) {
+      throw invalid(rule.path, `the rule ${rule.name} is in ${other.path}, too`, 'give one of them another name');
+    }
+    rules.set(rule.name, rule);
+  }
   return [...rules.values()].sort((a, b) => a.name.localeCompare(b.name));
 }
 
@@ -190,17 +233,7 @@ const RULE_MACROS = `
     ELSE concat('gpa ', fmt_hex(gpa), '+', fmt_bytes(size)) END;
   CREATE OR REPLACE MACRO fmt_count(n) AS format('{:,}', CAST(round(n) AS BIGINT));`;
 
-/** A user's rule can read and nothing else: one statement, a SELECT. */
-async function checkSelect(store: Store, rule: Rule, sql: string): Promise<void> {
-  try {
-    await singleSelect(store, sql, 'rule-invalid');
-  } catch (cause) {
-    throw invalid(rule.path, (cause as Error).message, FORM);
-  }
-}
-
 async function runRule(store: Store, rule: Rule, sql: string, params: RuleParams): Promise<void> {
-  if (!rule.builtIn) await checkSelect(store, rule, sql);
   const thresholds = paramsOf(rule, params)
     .map((p) => `${p.name} = ${p.value}`)
     .join(', ');
@@ -215,6 +248,7 @@ async function runRule(store: Store, rule: Rule, sql: string, params: RuleParams
       hint: FORM,
     });
   }
+  if (!rule.builtIn) await checkFound(store, rule);
 }
 
 function missingNeeds(rule: Rule, unavailable: readonly Row[]): Lack[] {
@@ -247,6 +281,7 @@ async function judgeBy(store: Store, rule: Rule, params: RuleParams, known: Know
   const { sql, lacks } = fillSources(fillIn(rule, params), known.sources);
   const missing = [...missingNeeds(rule, known.unavailable), ...lacks];
   if (missing.length === 0) {
+    if (!rule.builtIn) await checkRuleSql(store, rule, sql, FINDING_COLUMNS);
     if (!rule.rows.some((name) => known.empty.has(name))) await runRule(store, rule, sql, params);
     return;
   }
@@ -276,7 +311,10 @@ export async function runRules(store: Store, rules: readonly Rule[], params: Rul
           since_ns NULLS LAST, vm_id NULLS LAST, title) AS finding_id FROM found;
     INSERT INTO finding BY NAME SELECT * EXCLUDE (evidence) FROM ranked;
     INSERT INTO finding_evidence BY NAME
-      SELECT finding_id, generate_subscripts(evidence, 1) AS rank, unnest(evidence, recursive := true) FROM ranked
-      WHERE len(evidence) > 0;
+      -- An event that is not known (a conversion without its first event) is no evidence.
+      SELECT finding_id, generate_subscripts(events, 1) AS rank, unnest(events, recursive := true)
+      FROM (SELECT finding_id, list_filter(evidence, lambda e: e.trace_id IS NOT NULL AND e.cpu IS NOT NULL
+          AND e.seq IS NOT NULL AND e.ts_ns IS NOT NULL) AS events FROM ranked)
+      WHERE len(events) > 0;
     DROP TABLE found; DROP TABLE ranked;`);
 }
