@@ -15,9 +15,18 @@ WITH flips AS (
 ), places AS (
   -- Where most flips overlap one of them begins: these addresses are enough.
   SELECT DISTINCT vm_id, gpa AS place FROM flips WHERE ts_ns IS NOT NULL
+), spread AS (
+  -- By the power of two that holds its size a range lies in one or two blocks: an equality to join by, for ranges alone
+  -- would be compared each with each.
+  SELECT *, unnest(list_distinct([CAST(gpa AS BIGINT) >> bits, (CAST(gpa AS BIGINT) + CAST(size AS BIGINT) - 1) >> bits])) AS block
+  FROM (SELECT *, CAST(ceil(log2(size)) AS INTEGER) AS bits FROM flips)
+), blocks AS (
+  SELECT vm_id, place, bits, CAST(place AS BIGINT) >> bits AS block
+  FROM places JOIN (SELECT DISTINCT vm_id, bits FROM spread) USING (vm_id)
 ), turned AS (
-  SELECT f.*, p.place, coalesce(lag(f.direction) OVER w <> f.direction, true) AS is_turn
-  FROM places p JOIN flips f ON f.vm_id = p.vm_id AND f.gpa <= p.place AND f.gpa + f.size > p.place
+  SELECT f.* EXCLUDE (bits, block), p.place, coalesce(lag(f.direction) OVER w <> f.direction, true) AS is_turn
+  FROM blocks p JOIN spread f ON f.vm_id = p.vm_id AND f.bits = p.bits AND f.block = p.block
+    AND f.gpa <= p.place AND f.gpa + f.size > p.place
   WINDOW w AS (PARTITION BY f.vm_id, p.place ORDER BY f.ts_ns, f.conversion_id)
 ), paced AS (
   SELECT *, lag(ts_ns, $flips - 1) OVER (PARTITION BY vm_id, place ORDER BY ts_ns, conversion_id) AS first_ns
