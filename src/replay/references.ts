@@ -71,6 +71,8 @@ export function makeReferences(): References {
   const frames = new Map<number, Frame>();
   const kept: Reference[] = [];
   const dma: DmaMapping[] = [];
+  /** Those of `dma` that are still mapped. */
+  const mapped = new Set<DmaMapping>();
 
   const take = (frame: Frame, pfn: number, how: 'pin' | 'get', ev: MemoryEvent): void => {
     frame.out.push({ ...frame.page, pfn, tid: ev.tid, how, takenNs: ev.ts, droppedNs: NaN });
@@ -98,15 +100,19 @@ export function makeReferences(): References {
 
   const noteDma = (ev: MemoryEvent, isMap: boolean): void => {
     if (!isMap) {
-      for (const mapping of dma)
-        if (Number.isNaN(mapping.unmappedNs) && mapping.iova >= ev.address && mapping.iova < ev.address + ev.size)
-          mapping.unmappedNs = ev.ts;
+      for (const mapping of mapped) {
+        if (mapping.iova < ev.address || mapping.iova >= ev.address + ev.size) continue;
+        mapping.unmappedNs = ev.ts;
+        mapped.delete(mapping);
+      }
       return;
     }
     const frame = frames.get(Math.floor(ev.value / PAGE_SIZE));
     if (!frame) return;
     const { address: iova, value: paddr, size, tid, ts: mappedNs } = ev;
-    dma.push({ ...frame.page, iova, paddr, size, tid, mappedNs, unmappedNs: NaN });
+    const mapping = { ...frame.page, iova, paddr, size, tid, mappedNs, unmappedNs: NaN };
+    dma.push(mapping);
+    mapped.add(mapping);
   };
 
   return {
