@@ -20,6 +20,7 @@ import { makeReferences, type References } from './references.js';
 import { makeReplay, type LostSpan, type Replay, type Sources } from './state.js';
 import { readTasks } from './tasks.js';
 import type { Statement } from './vocabulary.js';
+import { forgetGaps, writeGaps } from './write-gaps.js';
 import { writeResults } from './write.js';
 
 export interface ReplayOptions {
@@ -85,6 +86,7 @@ export interface Prepared {
 
 /** Builds memory_event and runs the first pass over it. */
 export async function prepareReplay(store: Store, { signal }: ReplayOptions = {}): Promise<Prepared> {
+  await forgetGaps(store);
   for (const table of RESULT_TABLES) await store.run(`DROP TABLE IF EXISTS "${table.name}"; ${createTableSql(table)}`);
   await alignHypervisorClocks(store);
   const statements = await buildMemoryEvents(store);
@@ -132,6 +134,7 @@ export async function replay(store: Store, options: ReplayOptions = {}): Promise
   try {
     await createExitView(store);
     await writeResults(store, { ...prepared, ...results });
+    await writeGaps(store, results.replay.gaps, prepared.baseNs);
   } finally {
     closeSpill(results.replay.spill);
   }

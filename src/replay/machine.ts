@@ -24,7 +24,7 @@ import {
   noteRequestedFrame,
   noteUnbind,
 } from './bindings.js';
-import { followRun } from './run-phase.js';
+import { canFollow, phaseAfter } from './run-phase.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { directionAsked, noteHypercallAnswer, noteUserExit } from './exits.js';
 import { KVM_RUN } from './facts.js';
@@ -186,7 +186,8 @@ function onSwitchIn(thread: Thread, ts: number): void {
  * anything there.
  */
 function followCpu(replay: Replay, thread: Thread, ev: MemoryEvent): void {
-  if (ev.kind === KIND.switch_out) return;
+  // A new thread is told of where its maker runs.
+  if (ev.kind === KIND.switch_out || ev.kind === KIND.task_new) return;
   if (!thread.onCpu && replay.openLosses.size > 0 && replay.sources.switches) {
     thread.phase = 'unknown';
     taintThread(replay, thread, ev.ts);
@@ -221,7 +222,9 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
   if (isHypKind(kind)) return stepHyp(replay, ev);
   const thread = threadOf(replay, ev.tid, ev.ts);
   followCpu(replay, thread, ev);
-  if (!followRun(replay, thread, ev)) noteGap(replay, thread, ev);
+  if (!canFollow(replay, thread, ev)) noteGap(replay, thread, ev);
+  thread.phase = phaseAfter(thread.phase, ev);
+  thread.seenNs = ev.ts;
   switch (kind) {
     case KIND.guest_exit:
       return onGuestExit(thread, ev);
@@ -409,9 +412,11 @@ export function taint(replay: Replay, cpu: number | null, atNs: number): void {
 
 /** Events before this one are missing, though no marker says so: nobody knows what else is. */
 function noteGap(replay: Replay, thread: Thread, ev: MemoryEvent): void {
-  replay.gaps.push(ev.ts);
+  const isVcpu = !Number.isNaN(thread.vcpu);
+  replay.gaps.push({ traceId: ev.traceId, from: thread.seenNs, to: ev.ts, isVcpu });
+  if (isVcpu) replay.lossTimes.push(ev.ts);
+  thread.phase = 'unknown';
   taintThread(replay, thread, ev.ts);
-  thread.onCpu = true;
 }
 
 /** What the thread did before says nothing any more of what it does now. */

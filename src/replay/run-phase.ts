@@ -26,7 +26,7 @@ function canCause(exitReason: number, userExit: number): boolean {
 }
 
 /** Whether `ev` can follow in the phase its thread is in, as far as this recording shows the edges. */
-function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
+export function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
   const { phase } = thread;
   if (phase === 'unknown') return true;
   const { sources } = replay;
@@ -50,7 +50,8 @@ function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
   }
 }
 
-function phaseAfter(phase: RunPhase, ev: MemoryEvent): RunPhase {
+/** Where an event leaves the thread. */
+export function phaseAfter(phase: RunPhase, ev: MemoryEvent): RunPhase {
   switch (ev.kind) {
     case KIND.guest_exit:
       return 'kernel';
@@ -63,11 +64,4 @@ function phaseAfter(phase: RunPhase, ev: MemoryEvent): RunPhase {
     default:
       return phase;
   }
-}
-
-/** Follows the thread by one event; false where events before it must be missing. */
-export function followRun(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
-  const follows = canFollow(replay, thread, ev);
-  thread.phase = phaseAfter(thread.phase, ev);
-  return follows;
 }

@@ -236,6 +236,8 @@ export interface Thread {
   batch: number;
   /** Its last MapGPA, where the guest may ask for the rest of it, and whether its whole range is known. */
   unfinished: { readonly row: Conversion; readonly rangeKnown: boolean } | null;
+  /** Time of its last event, ns. */
+  seenNs: number;
   /** Whether it has a CPU, and which it had last, as its events show. */
   onCpu: boolean;
   lastCpu: number;
@@ -285,6 +287,15 @@ export interface Sources {
   readonly hostReclaimRet: boolean;
 }
 
+/** Between these times (ns) events of a trace are missing, though no marker says so. */
+export interface Gap {
+  readonly traceId: number;
+  readonly from: number;
+  readonly to: number;
+  /** Of a vCPU's thread; another's may be of a program that has nothing to do with VMs. */
+  readonly isVcpu: boolean;
+}
+
 export interface LostSpan {
   readonly cpu: number | null;
   readonly from: number;
@@ -321,8 +332,8 @@ export interface Replay {
   readonly spill: Spill;
   readonly pkvm: Pkvm;
   batches: number;
-  /** Times at which a thread's events show that some before are missing, without a marker. */
-  readonly gaps: number[];
+  /** Where a thread's events show that some between are missing, without a marker. */
+  readonly gaps: Gap[];
   lastNs: number;
 }
 
@@ -424,6 +435,7 @@ export function threadOf(replay: Replay, tid: number, ts: number): Thread {
       lastVmm: null,
       batch: 0,
       unfinished: null,
+      seenNs: ts,
       lastCpu: -1,
       onCpu: false,
       offNs: NaN,

@@ -185,7 +185,15 @@ describe('events that are missing without a marker', () => {
     );
     const row = told.conversion.at(-1);
     expect(row).toMatchObject({ gpa: RAM, direction: 'to_shared', request_ns: null });
+    expect(told.finding).toMatchObject([{ rule: 'lost-events', verdict: 'fail' }]);
+    expect(String(told.finding[0]!['title'])).toMatch(/unknown number of events .*sequence/);
   });
+});
+
+it('a trace in which every event follows the one before has lost nothing', async () => {
+  const flip = convertsTo('shared', RAM, PAGE, 'vcpu0');
+  const told = await tell(RUNNING, asksByHypercall(0, 'shared', RAM, PAGE), flip, runsAgain(0), HALT);
+  expect(told.finding).toEqual([]);
 });
 
 describe('a wish by KVM_EXIT_UNSHARE', () => {
