@@ -41,7 +41,12 @@ function readHeader(sql) {
 }
 
 function renderNeeds({ needs, platforms, sources }, figures) {
-  const lines = needs.map((need) => `- \`${need}\`${figures.has(need) ? `: ${figures.get(need)}` : ''}`);
+  const lines = needs.map((need) =>
+    need
+      .split(' or ')
+      .map((one, k) => `${k === 0 ? '-' : '  or'} \`${one}\`${figures.has(one) ? `: ${figures.get(one)}` : ''}`)
+      .join('\n'),
+  );
   const direct = sources.map((source) => `- the ${source.replace(/ (.*)/, ' `$1`')}`);
   const all = [...lines, ...direct];
   const about = platforms.length > 0 ? [`Only VMs of the platform ${platforms.join(', ')} are judged.`] : [];
@@ -113,11 +118,14 @@ SELECT 'info' AS severity, 'fail' AS verdict, vm_id, gmem_id, vcpu,
 FROM conversion WHERE size >= $bytes AND certainty IN ('observed', 'inferred')
 \`\`\`
 
-- \`needs\`: figures that must be there, else the rule is unavailable (\`gmemtrace analyze\` lists those that are missing).
+- \`needs\`: figures that must be there, else the rule is unavailable (\`gmemtrace analyze\` lists those that are missing). \`a or b\`: one of
+  them is enough; \`event SYSTEM.NAME\` is a tracepoint.
 - \`rows\`: tables without whose rows it need not run. \`platforms\`: VMs that it is about (\`snp, tdx\`). Both may be left out.
 - \`param NAME = NUMBER : meaning\`: \`$NAME\` in the SQL.
-- One statement, a SELECT of these columns; it can read the database and nothing else of the machine. What is wrong with a
-  rule is said with file and line, and ends with status 2.
+- One statement, a SELECT of these columns; it can read the database and nothing else of the machine. A column \`details\` (VARCHAR[])
+  may be added: further lines of the finding. Rows of the verdict \`pass\` are what was looked at and let go, with the reason as
+  \`hint\`: they go to the table \`dismissed\`, which \`analyze --verbose\` shows. What is
+  wrong with a rule is said with file and line, and ends with status 2.
 - \`{event kvm.kvm_rmp_fault: gpa, rmp_level}\` in the SQL stands for the rows of a tracepoint (with \`trace_id\`, \`ts_ns\`, \`cpu\`, \`tid\`,
   \`seq\`), \`{probe kvm_gmem_get_pfn: gfn}\` for those of a probe on that function, \`{retprobe …}\` of its return. Without them the rule is
   unavailable; \`{event? …}\` may be missing and is empty then.

@@ -56,6 +56,7 @@ const COLUMNS = [
   'stopNs',
   'runnableNs',
   'sleepingNs',
+  'blockedNs',
   'chunks',
   'batch',
   'epoch',
@@ -215,6 +216,9 @@ class ConversionRow implements Conversion {
   get sleepingNs(): number {
     return this.get(COLUMN.sleepingNs);
   }
+  get blockedNs(): number {
+    return this.get(COLUMN.blockedNs);
+  }
   get chunks(): number {
     return this.get(COLUMN.chunks);
   }
@@ -317,6 +321,7 @@ const NUMBERS = [
   'stopNs',
   'runnableNs',
   'sleepingNs',
+  'blockedNs',
   'chunks',
   'batch',
   'epoch',

@@ -5,7 +5,17 @@ import { isCarried, noteResetSign, noteRunResult, noteSystemEvent } from './rebo
 import { closeRequest, openRequest, TDX_RETRY_WITHIN_NS } from './requests.js';
 import { splitGpa } from './shared-bit.js';
 import { KVM_EXIT_UNSHARE, noteTouchFault, noteUnshareExit } from './unshare-exits.js';
-import type { Conversion, Direction, MemoryFault, Replay, Request, RequestWay, Thread, VmState } from './state.js';
+import type {
+  Conversion,
+  Direction,
+  MemoryFault,
+  Replay,
+  Request,
+  RequestWay,
+  Thread,
+  TimeOff,
+  VmState,
+} from './state.js';
 
 /** include/uapi/linux/kvm.h */
 const KVM_EXIT_HYPERCALL = 3;
@@ -61,6 +71,8 @@ function mayBeRest(replay: Replay, thread: Thread, way: RequestWay | null): bool
   return !(thread.exitNs - thread.taintedNs > TDX_RETRY_WITHIN_NS);
 }
 
+const NO_TIME_OFF: TimeOff = { runnableNs: 0, sleepingNs: 0, blockedNs: 0 };
+
 function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const before = thread.request;
   const { vm } = thread;
@@ -102,8 +114,7 @@ function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void 
     epoch: thread.vm?.epoch ?? 0,
     rangeKnown,
     mayBeRest: mayBeRest(replay, thread, told),
-    runnableNs: 0,
-    sleepingNs: 0,
+    ...(isNextRange || Number.isNaN(thread.exitNs) ? NO_TIME_OFF : thread.off),
   });
 }
 
@@ -165,8 +176,7 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
     epoch: fault.epoch,
     rangeKnown: false,
     mayBeRest: false,
-    runnableNs: 0,
-    sleepingNs: 0,
+    ...(Number.isNaN(thread.exitNs) ? NO_TIME_OFF : thread.off),
   };
   openRequest(replay, thread, request);
 }

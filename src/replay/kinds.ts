@@ -45,7 +45,7 @@ export const KINDS = [
   'dma_map', // address = iova, size, value = paddr
   'dma_unmap', // address = iova, size
   'hva_unmap', // address = hva, size
-  'switch_out', // tid = prev_pid, value = 1 runnable, 2 sleeping, 3 dead
+  'switch_out', // tid = prev_pid, value = 1 runnable, 2 sleeping, 3 dead, 4 in uninterruptible sleep
   'switch_in', // tid = next_pid
   'task_exit', // tid is gone
   'task_new', // tid = the new thread, value = clone_flags, extra = tid of the one that made it

@@ -77,6 +77,9 @@ function onGuestExit(thread: Thread, ev: MemoryEvent): void {
   thread.asked = null;
   thread.fault = null;
   thread.tainted = false;
+  thread.off.runnableNs = 0;
+  thread.off.sleepingNs = 0;
+  thread.off.blockedNs = 0;
   if (!Number.isNaN(ev.vcpu)) thread.vcpu = ev.vcpu;
   if (thread.vm) noteAlive(thread.vm, ev.ts);
 }
@@ -171,14 +174,19 @@ function onMapped(thread: Thread, ev: MemoryEvent): void {
   }
 }
 
-/** The thread has its CPU again: the time without it counts for the request that it works on. */
+const UNINTERRUPTIBLE = 4;
+
+/** The thread has its CPU again: the time without it counts for the request that it works on, or will make of this exit. */
 function onSwitchIn(thread: Thread, ts: number): void {
   const { request, offNs } = thread;
   thread.offNs = NaN;
-  if (!request || Number.isNaN(offNs)) return;
-  const without = ts - Math.max(offNs, request.requestNs || request.exitNs);
-  if (thread.offHow === 1) request.runnableNs += Math.max(0, without);
-  else request.sleepingNs += Math.max(0, without);
+  if (Number.isNaN(offNs)) return;
+  const since = request ? request.requestNs || request.exitNs : thread.exitNs;
+  const without = Math.max(0, ts - Math.max(offNs, since || offNs));
+  const off = request ?? thread.off;
+  if (thread.offHow === 1) off.runnableNs += without;
+  else off.sleepingNs += without;
+  if (thread.offHow === UNINTERRUPTIBLE) off.blockedNs += without;
 }
 
 /**

@@ -71,6 +71,7 @@ export function addCallRow(replay: Replay, call: CallRow): Conversion {
     stopNs: NaN,
     runnableNs: 0,
     sleepingNs: 0,
+    blockedNs: 0,
     attempts: [],
     chunks: 0,
     batch: 0,

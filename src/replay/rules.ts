@@ -26,7 +26,7 @@ export interface RuleParam {
 export interface Rule {
   readonly name: string;
   readonly severity: Severity;
-  /** Figures of the table `unavailable` without which the rule cannot be judged. */
+  /** Figures of the table `unavailable` without which the rule cannot be judged; `a or b`: one is enough. */
   readonly needs: readonly string[];
   /** Platforms (vm.platform) that it is about; empty: any. */
   readonly platforms: readonly string[];
@@ -70,7 +70,10 @@ const FINDING_COLUMNS = [
   'evidence',
 ] as const;
 
-const FORM = `a rule is one SELECT of the columns ${FINDING_COLUMNS.join(', ')}`;
+/** A column that a rule may leave out. */
+const DETAILS = 'details';
+
+const FORM = `a rule is one SELECT of the columns ${FINDING_COLUMNS.join(', ')}, and ${DETAILS} if it has any`;
 
 function headerValue(text: string, key: string): string | null {
   return new RegExp(`^--\\s*${key}:[ \\t]*(.*)$`, 'm').exec(text)?.[1]?.trim() ?? null;
@@ -79,6 +82,11 @@ function headerValue(text: string, key: string): string | null {
 function headerList(text: string, key: string): string[] {
   return (headerValue(text, key) ?? '').split(',').flatMap((item) => (item.trim() === '' ? [] : [item.trim()]));
 }
+
+/** A need that is a tracepoint of its own: `event kmem.mm_page_free`. */
+const EVENT_NEED = /^event (\w+\.\w+)$/;
+
+const alternatives = (need: string): readonly string[] => need.split(' or ');
 
 function invalid(path: string, message: string, hint: string, line = 1): TraceError {
   return new TraceError('rule-invalid', `${path}: ${message}`, { input: path, line, hint });
@@ -127,7 +135,7 @@ export function parseRule(text: string, path: string, builtIn: boolean): Rule {
   if (!summary) throw invalid(path, 'the header has no `-- summary:`', 'say in one line what the rule means');
   const params = headerParams(text, path);
   const needs = headerList(text, 'needs');
-  const unknown = needs.find((need) => !FIGURE_NAMES.includes(need));
+  const unknown = needs.flatMap(alternatives).find((need) => !EVENT_NEED.test(need) && !FIGURE_NAMES.includes(need));
   if (unknown !== undefined)
     throw invalid(
       path,
@@ -234,12 +242,13 @@ const RULE_MACROS = `
   CREATE OR REPLACE MACRO fmt_count(n) AS format('{:,}', CAST(round(n) AS BIGINT));`;
 
 async function runRule(store: Store, rule: Rule, sql: string, params: RuleParams): Promise<void> {
+  const columns = /\bAS details\b/i.test(sql) ? [...FINDING_COLUMNS, DETAILS] : FINDING_COLUMNS;
   const thresholds = paramsOf(rule, params)
     .map((p) => `${p.name} = ${p.value}`)
     .join(', ');
   try {
     await store.run(`INSERT INTO found BY NAME
-      SELECT ${sqlText(rule.name)} AS rule, ${sqlText(thresholds)} AS thresholds, ${FINDING_COLUMNS.join(', ')} FROM (${sql})`);
+      SELECT ${sqlText(rule.name)} AS rule, ${sqlText(thresholds)} AS thresholds, ${columns.join(', ')} FROM (${sql})`);
   } catch (cause) {
     if (!(cause instanceof TraceError)) throw cause;
     throw new TraceError('rule-invalid', `rule ${rule.name}: ${cause.message}`, {
@@ -251,10 +260,24 @@ async function runRule(store: Store, rule: Rule, sql: string, params: RuleParams
   if (!rule.builtIn) await checkFound(store, rule);
 }
 
-function missingNeeds(rule: Rule, unavailable: readonly Row[]): Lack[] {
-  return unavailable
-    .filter((row) => rule.needs.includes(row['what'] as string))
-    .map((row) => ({ missing: row['missing'] as string, record: row['record'] as string }));
+function isRecorded({ tables, enabled }: RuleSources, event: string): boolean {
+  const [system, name] = event.split('.');
+  return (
+    enabled.includes(`${system}:${name}`) || tables.some((table) => table.system === system && table.name === name)
+  );
+}
+
+/** What the recording lacks of a rule's needs: of those with alternatives the first, where none is there. */
+function missingNeeds(rule: Rule, { unavailable, sources }: Known): Lack[] {
+  const rowOf = (need: string): Row | undefined => unavailable.find((row) => row['what'] === need);
+  const isThere = (need: string): boolean => {
+    const event = EVENT_NEED.exec(need)?.[1];
+    return event === undefined ? rowOf(need) === undefined : isRecorded(sources, event);
+  };
+  return rule.needs.flatMap((need) => {
+    const row = alternatives(need).some(isThere) ? undefined : rowOf(alternatives(need)[0]!);
+    return row === undefined ? [] : [{ missing: row['missing'] as string, record: row['record'] as string }];
+  });
 }
 
 async function readKnown(store: Store, rules: readonly Rule[]): Promise<Known> {
@@ -279,7 +302,7 @@ function isAbout({ platforms }: Rule, known: Known): boolean {
 async function judgeBy(store: Store, rule: Rule, params: RuleParams, known: Known): Promise<void> {
   if (!isAbout(rule, known)) return;
   const { sql, lacks } = fillSources(fillIn(rule, params), known.sources);
-  const missing = [...missingNeeds(rule, known.unavailable), ...lacks];
+  const missing = [...missingNeeds(rule, known), ...lacks];
   if (missing.length === 0) {
     if (!rule.builtIn) await checkRuleSql(store, rule, sql, FINDING_COLUMNS);
     if (!rule.rows.some((name) => known.empty.has(name))) await runRule(store, rule, sql, params);
@@ -289,14 +312,17 @@ async function judgeBy(store: Store, rule: Rule, params: RuleParams, known: Know
   await store.run(`INSERT INTO unavailable VALUES (${sqlText(rule.name)}, ${words('missing')}, ${words('record')})`);
 }
 
-/** Judges: fills finding, finding_evidence, and adds to `unavailable` what could not be judged. */
+/**
+ * Judges: fills finding and finding_evidence, `dismissed` with the rows of verdict `pass` (looked at, and none; the hint is
+ * why), and adds to `unavailable` what could not be judged.
+ */
 export async function runRules(store: Store, rules: readonly Rule[], params: RuleParams = new Map()): Promise<void> {
   const evidence = 'STRUCT(trace_id UTINYINT, cpu INTEGER, seq BIGINT, ts_ns BIGINT)[]';
   await store.run(`${RULE_MACROS}${NEIGHBOUR_RUNS}
     CREATE OR REPLACE TEMP TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
       gmem_id INTEGER, vcpu INTEGER, title VARCHAR, since_ns BIGINT, until_ns BIGINT, count BIGINT, certainty VARCHAR,
-      hint VARCHAR, evidence ${evidence});`);
-  for (const name of ['finding', 'finding_evidence']) {
+      hint VARCHAR, details VARCHAR[], evidence ${evidence});`);
+  for (const name of ['finding', 'finding_evidence', 'dismissed']) {
     const table = RESULT_TABLES.find((t) => t.name === name)!;
     await store.run(`DROP TABLE IF EXISTS ${name}; ${createTableSql(table)}`);
   }
@@ -308,7 +334,7 @@ export async function runRules(store: Store, rules: readonly Rule[], params: Rul
   await store.run(`
     CREATE OR REPLACE TEMP TABLE ranked AS SELECT *, row_number() OVER (
         ORDER BY CASE severity WHEN 'error' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END, verdict = 'inconclusive', rule,
-          since_ns NULLS LAST, vm_id NULLS LAST, title) AS finding_id FROM found;
+          since_ns NULLS LAST, vm_id NULLS LAST, title) AS finding_id FROM found WHERE verdict <> 'pass';
     INSERT INTO finding BY NAME SELECT * EXCLUDE (evidence) FROM ranked;
     INSERT INTO finding_evidence BY NAME
       -- An event that is not known (a conversion without its first event) is no evidence.
@@ -316,5 +342,8 @@ export async function runRules(store: Store, rules: readonly Rule[], params: Rul
       FROM (SELECT finding_id, list_filter(evidence, lambda e: e.trace_id IS NOT NULL AND e.cpu IS NOT NULL
           AND e.seq IS NOT NULL AND e.ts_ns IS NOT NULL) AS events FROM ranked)
       WHERE len(events) > 0;
+    INSERT INTO dismissed BY NAME
+      SELECT rule, vm_id, gmem_id, vcpu, title, hint AS reason, since_ns, until_ns, count, certainty FROM found WHERE verdict = 'pass'
+      ORDER BY rule, since_ns NULLS LAST, vm_id NULLS LAST, title;
     DROP TABLE found; DROP TABLE ranked;`);
 }

@@ -68,6 +68,8 @@ export interface Request {
   /** Time its thread was ready to run but had no CPU, and time it slept, ns; 0 where the scheduler is not recorded. */
   runnableNs: number;
   sleepingNs: number;
+  /** Of sleepingNs: in uninterruptible sleep (state D). */
+  blockedNs: number;
 }
 
 /** What is kept of an attempt once its conversion is over; times and bytes as in Attempt. */
@@ -97,6 +99,7 @@ export interface Conversion {
   stopNs: number;
   readonly runnableNs: number;
   readonly sleepingNs: number;
+  readonly blockedNs: number;
   readonly attempts: readonly AttemptRecord[];
   addAttempts(list: readonly AttemptRecord[]): void;
   chunks: number;
@@ -215,6 +218,9 @@ export interface BootState {
   resetting: Reboot | null;
 }
 
+/** Time of a thread without a CPU, by why, ns. */
+export type TimeOff = Pick<Request, 'runnableNs' | 'sleepingNs' | 'blockedNs'>;
+
 export interface Thread {
   readonly tid: number;
   vm: VmState | null;
@@ -241,9 +247,11 @@ export interface Thread {
   /** Whether it has a CPU, and which it had last, as its events show. */
   onCpu: boolean;
   lastCpu: number;
-  /** When it last left its CPU (NaN: it has not), and how: 1 runnable, 2 sleeping. */
+  /** When it last left its CPU (NaN: it has not), and how: 1 runnable, 2 sleeping, 4 uninterruptible. */
   offNs: number;
   offHow: number;
+  /** Time without a CPU since it left the guest, ns: what it asks for then begins with that. */
+  readonly off: TimeOff;
   phase: RunPhase;
   /** Events may be missing since its last edge of KVM_RUN: what it did before says nothing of what it does now. */
   tainted: boolean;
@@ -440,6 +448,7 @@ export function threadOf(replay: Replay, tid: number, ts: number): Thread {
       onCpu: false,
       offNs: NaN,
       offHow: 0,
+      off: { runnableNs: 0, sleepingNs: 0, blockedNs: 0 },
       phase: 'unknown',
       tainted: false,
       taintedNs: -Infinity,

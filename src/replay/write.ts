@@ -180,6 +180,7 @@ function writeConversions({ store, replay, gmems, ns }: Tables): void {
         stop_ns: Number.isNaN(row.stopNs) ? null : Math.round(row.stopNs),
         runnable_ns: replay.sources.switches ? Math.round(row.runnableNs) : null,
         sleeping_ns: replay.sources.switches ? Math.round(row.sleepingNs) : null,
+        blocked_ns: replay.sources.switches ? Math.round(row.blockedNs) : null,
         attempts: attempts.length,
         failed_attempts: attempts.reduce((n, a) => n + (a.errno > 0 ? 1 : 0), 0),
         last_errno: orNull(attempts[attempts.length - 1]?.errno ?? NaN),

@@ -1,7 +1,7 @@
 /** Findings with the trace lines that they rest on. */
 import type { Store } from '../store/db.js';
 import { readEventLines } from './events/read.js';
-import { big, bigOrNull, num, numOrNull, text, textOrNull } from './rows.js';
+import { big, bigOrNull, list, num, numOrNull, text, textOrNull } from './rows.js';
 
 export interface Evidence {
   /** Path of the trace, as the user named it. */
@@ -24,6 +24,8 @@ export interface Finding {
   readonly gmem: number | null;
   readonly vcpu: number | null;
   readonly title: string;
+  /** What else is known of it, a line each. */
+  readonly details: readonly string[];
   readonly sinceNs: bigint | null;
   readonly untilNs: bigint | null;
   readonly count: number;
@@ -32,6 +34,17 @@ export interface Finding {
   /** The parameters that decided, `name = value`. */
   readonly thresholds: string | null;
   readonly evidence: readonly Evidence[];
+}
+
+/** What looked like a finding and is none. */
+export interface Dismissed {
+  readonly rule: string;
+  readonly vm: number | null;
+  readonly title: string;
+  /** Why it is none. */
+  readonly reason: string;
+  readonly sinceNs: bigint | null;
+  readonly count: number;
 }
 
 /** Severities from bad to harmless. */
@@ -55,6 +68,7 @@ export async function readFindings(
       gmem: numOrNull(row, 'gmem_id'),
       vcpu: numOrNull(row, 'vcpu'),
       title: text(row, 'title'),
+      details: list(row, 'details').map(String),
       sinceNs: bigOrNull(row, 'since_ns'),
       untilNs: bigOrNull(row, 'until_ns'),
       count: num(row, 'count'),
@@ -64,6 +78,19 @@ export async function readFindings(
       evidence: evidence.get(id) ?? [],
     };
   });
+}
+
+/** What the rules looked at and let go, by rule and time. */
+export async function readDismissed(store: Store): Promise<readonly Dismissed[]> {
+  const rows = await store.rows('SELECT * FROM dismissed ORDER BY rule, since_ns NULLS LAST, vm_id NULLS LAST, title');
+  return rows.map((row) => ({
+    rule: text(row, 'rule'),
+    vm: numOrNull(row, 'vm_id'),
+    title: text(row, 'title'),
+    reason: text(row, 'reason'),
+    sinceNs: bigOrNull(row, 'since_ns'),
+    count: num(row, 'count'),
+  }));
 }
 
 async function readEvidence(

@@ -1,7 +1,7 @@
 /** The Analysis: everything that the renderers of `analyze` show, read once from the tables as plain data. */
 import type { Store } from '../store/db.js';
 import { readConversionSummary, type ConversionSummary } from './model-conversions.js';
-import { readFindings, type Finding } from './model-findings.js';
+import { readDismissed, readFindings, type Dismissed, type Finding } from './model-findings.js';
 import { readIdentity, type GmemSummary, type VmSummary } from './model-identity.js';
 import { big, bigOrNull, list, num, numOrNull, text, textOrNull, type Row } from './rows.js';
 
@@ -90,6 +90,7 @@ export interface Analysis {
     readonly untilTeardown: number;
   };
   readonly findings: readonly Finding[];
+  readonly dismissed: readonly Dismissed[];
   readonly unavailable: readonly Unavailable[];
 }
 
@@ -120,6 +121,7 @@ export async function readAnalysis(store: Store): Promise<Analysis> {
       untilTeardown: await countUntilTeardown(store),
     },
     findings: await readFindings(store, traces),
+    dismissed: await readDismissed(store),
     unavailable,
   };
 }

@@ -27,7 +27,9 @@ export async function isDuckdbFile(path: string): Promise<boolean> {
 }
 
 /** Tables that rules write; of an imported database they are copied, so that rules can run again without touching it. */
-const JUDGED = RESULT_TABLES.filter((table) => ['finding', 'finding_evidence', 'unavailable'].includes(table.name));
+const JUDGED = RESULT_TABLES.filter((table) =>
+  ['finding', 'finding_evidence', 'dismissed', 'unavailable'].includes(table.name),
+);
 
 async function checkVersion(store: Store, path: string): Promise<void> {
   const hint = 'import the trace again with this version: gmemtrace import TRACE --db FILE';

@@ -40,6 +40,7 @@ export function finding(values: Partial<Finding>): Finding {
     gmem: 1,
     vcpu: 0,
     title: 'gpa 0x100007000 +16 KiB took 402 ms',
+    details: [],
     sinceNs: 1n,
     untilNs: 2n,
     count: 1,
@@ -114,6 +115,7 @@ export function analysis(values: Partial<Analysis> = {}): Analysis {
     reboots: [],
     references: { outstanding: null, untilTeardown: 0 },
     findings: [],
+    dismissed: [],
     unavailable: [
       { what: 'memory_faults', missing: 'no kvm_userspace_exit', record: '-e kvm:kvm_userspace_exit' },
       { what: 'refcount-leak', missing: 'no page_ref events', record: '-e page_ref' },

@@ -8,6 +8,7 @@
 -- param min_samples = 20 : conversions a group needs for its median to count
 -- param alone_ns = 100000000 : shortest stop that counts in a smaller group, ns
 -- param error_ns = 1000000000 : a stop from which the finding is an error, ns
+-- param paused_share = 50 : percent of a stop in which the VMM held all other vCPUs, too, from which it is no stall
 WITH asked AS (
   SELECT conversion_id, vm_id, direction, origin, outcome, batch, stop_ns, size / 4096 AS pages,
     CASE WHEN size IS NULL THEN -1 WHEN size <= 4096 THEN 1 WHEN size < 16 * 4096 THEN 2 WHEN size < 512 * 4096 THEN 16
@@ -29,54 +30,182 @@ WITH asked AS (
   SELECT vm_id, direction, origin, bucket,
     median(measure) FILTER (outcome = 'done') AS usual, count(*) FILTER (outcome = 'done') AS samples
   FROM stops GROUP BY vm_id, direction, origin, bucket
-), grouped AS (
-  SELECT c.*, s.whole_ns, s.measure, m.usual, m.samples
+), page_times AS (
+  -- What a page costs in requests of many: a first large one, at boot, has no others of its size to be compared with.
+  SELECT vm_id, direction, median(whole_ns / pages) AS usual_a_page FROM stops WHERE outcome = 'done' AND bucket IN (16, 512)
+  GROUP BY vm_id, direction HAVING count(*) >= $min_samples
+), tries AS (
+  SELECT conversion_id, min(start_ns) AS first_try, sum(end_ns - start_ns) AS in_ioctl FROM conversion_attempt GROUP BY conversion_id
+), stalled AS (
+  SELECT c.*, s.whole_ns, s.bucket, m.usual, m.samples, m.samples >= $min_samples AS is_compared, t.first_try, t.in_ioctl, p.usual_a_page,
+    c.resume_ns - s.whole_ns AS from_ns,
+    greatest(coalesce(c.exit_ns - c.request_ns, 0), 0) AS p_exit,
+    greatest(coalesce(first_try, c.commit_ns, c.resume_ns) - c.exit_ns, 0) AS p_coordination,
+    CASE WHEN first_try IS NULL THEN 0 ELSE greatest(coalesce(c.commit_ns, c.resume_ns) - first_try, 0) END AS p_commit,
+    CASE WHEN c.commit_ns IS NULL THEN 0 ELSE greatest(c.resume_ns - c.commit_ns, 0) END AS p_resume
   FROM stops s JOIN medians m ON m.vm_id IS NOT DISTINCT FROM s.vm_id AND m.direction IS NOT DISTINCT FROM s.direction
     AND m.origin = s.origin AND m.bucket = s.bucket
   JOIN conversion c ON c.conversion_id = s.conversion_id
-), tries AS (
-  SELECT conversion_id, min(start_ns) AS first_try FROM conversion_attempt GROUP BY conversion_id
-), stalled AS (
-  SELECT g.*, t.first_try,
-    greatest(coalesce(exit_ns - request_ns, 0), 0) AS p_exit,
-    greatest(coalesce(first_try, commit_ns, resume_ns) - exit_ns, 0) AS p_coordination,
-    CASE WHEN first_try IS NULL THEN 0 ELSE greatest(coalesce(commit_ns, resume_ns) - first_try, 0) END AS p_commit,
-    CASE WHEN commit_ns IS NULL THEN 0 ELSE greatest(resume_ns - commit_ns, 0) END AS p_resume
-  FROM grouped g LEFT JOIN tries t USING (conversion_id)
-  WHERE CASE WHEN samples >= $min_samples THEN whole_ns > $min_ns AND measure > $factor * usual
-        ELSE whole_ns > $alone_ns END
-), blamed AS (
-  SELECT *,
+  LEFT JOIN tries t ON t.conversion_id = s.conversion_id
+  LEFT JOIN page_times p ON p.vm_id = s.vm_id AND p.direction = s.direction
+  WHERE CASE WHEN m.samples >= $min_samples THEN s.whole_ns > $min_ns AND s.measure > $factor * m.usual
+        ELSE s.whole_ns > $alone_ns END
+), crew AS (
+  SELECT vm_id, tid, min(vcpu) AS vcpu FROM vcpu WHERE vm_id IS NOT NULL GROUP BY vm_id, tid
+), pauses AS (
+  -- A vCPU that a signal took out of KVM_RUN (EINTR, or KVM_EXIT_INTR), until it enters the guest again.
+  SELECT w.vm_id, w.tid, u.ts_ns AS since_ns, n.ts_ns AS until_ns
+  FROM memory_event u JOIN crew w ON w.tid = u.tid
+  ASOF LEFT JOIN (SELECT tid, ts_ns FROM memory_event WHERE kind = kind_code('guest_entry')) n ON n.tid = u.tid AND n.ts_ns >= u.ts_ns
+  WHERE u.kind = kind_code('user_exit') AND (u.result = -4 OR u.value = 10)
+), held AS (
+  -- How long, of each stop, each other vCPU of its VM was out for a signal.
+  SELECT s.conversion_id, p.tid, sum(least(coalesce(p.until_ns, s.resume_ns), s.resume_ns) - greatest(p.since_ns, s.from_ns)) AS held_ns
+  FROM stalled s JOIN pauses p ON p.vm_id = s.vm_id AND p.tid <> s.tid AND p.since_ns < s.resume_ns AND coalesce(p.until_ns, s.resume_ns) > s.from_ns
+  GROUP BY s.conversion_id, p.tid
+), paused AS (
+  SELECT s.conversion_id, min(h.held_ns) AS held_ns FROM stalled s JOIN held h USING (conversion_id)
+  WHERE h.held_ns * 100 > $paused_share * s.whole_ns
+  GROUP BY s.conversion_id, s.vm_id, s.tid HAVING count(*) = (SELECT count(*) FROM crew w WHERE w.vm_id = s.vm_id AND w.tid <> s.tid)
+), judged AS (
+  SELECT s.*, p.held_ns,
+    p.held_ns IS NOT NULL AS is_paused,
+    NOT is_compared AND bucket = 513 AND usual_a_page IS NOT NULL AND whole_ns / (size / 4096) <= $factor * usual_a_page AS is_large,
+    -- Where none of it was slow for a reason of its own, it was slow because its thread had no CPU.
     CASE WHEN runnable_ns * 2 > whole_ns THEN 'waiting for a CPU' ELSE CASE greatest(p_exit, p_coordination, p_commit, p_resume)
       WHEN p_coordination THEN 'coordination' WHEN p_commit THEN 'commit' WHEN p_resume THEN 'resume'
       ELSE 'to_userspace' END END AS phase,
-    EXISTS (SELECT 1 FROM lost l WHERE coalesce(l.from_ns, 0) <= s.resume_ns
-      AND coalesce(l.to_ns, 9223372036854775807) >= s.request_ns) AS doubtful
-  FROM stalled s
-), grouped_findings AS (
-  SELECT vm_id, direction, origin, phase, count(*) AS n, bool_and(doubtful) AS doubtful,
-    min(coalesce(request_ns, exit_ns)) AS since_ns, max(resume_ns) AS until_ns,
-    arg_max(struct_pack(gmem_id, vcpu, gpa, size, whole_ns, usual, samples, failed_attempts, certainty), whole_ns) AS worst,
-    list(struct_pack(trace_id := evidence_trace, cpu := evidence_cpu, seq := evidence_seq, ts_ns := evidence_ns)
-      ORDER BY whole_ns DESC)[1:10] AS evidence
-  FROM blamed GROUP BY vm_id, direction, origin, phase
+    lost_within(from_ns, resume_ns) AS doubtful,
+    evidence_of(evidence_trace, evidence_cpu, evidence_seq, evidence_ns) AS evidence
+  FROM stalled s LEFT JOIN paused p USING (conversion_id)
+), ranked AS (
+  SELECT *, row_number() OVER (PARTITION BY vm_id, direction, origin, phase, is_paused, is_large
+    ORDER BY whole_ns DESC, conversion_id) AS place FROM judged
+), summed AS (
+  SELECT vm_id, direction, origin, phase, is_paused, is_large, min(conversion_id) FILTER (place = 1) AS conversion_id, count(*) AS n,
+    bool_and(doubtful) AS doubtful, min(from_ns) AS since_ns, max(resume_ns) AS until_ns,
+    string_agg(concat(fmt_ns(whole_ns), ' at ', fmt_range(gpa, size)), ', ' ORDER BY place) FILTER (place BETWEEN 2 AND 5) AS others,
+    list(evidence ORDER BY place)[1:10] AS evidence
+  FROM ranked GROUP BY vm_id, direction, origin, phase, is_paused, is_large
+), worst AS (
+  SELECT w.*, s.n, s.since_ns, s.until_ns, s.others, s.evidence AS all_evidence, s.doubtful AS all_doubtful,
+    p.start_ns AS run_ns
+  FROM summed s JOIN judged w USING (conversion_id)
+  -- 0xae80 = KVM_RUN: what came before it is the VMM's, what comes after KVM's.
+  LEFT JOIN (SELECT j.conversion_id, max(e.ts_ns) AS start_ns FROM judged j JOIN memory_event e
+    ON e.kind = kind_code('ioctl_enter') AND e.value = 44672 AND e.tid = j.tid AND e.ts_ns BETWEEN j.commit_ns AND j.resume_ns
+    GROUP BY j.conversion_id) p USING (conversion_id)
+), holders AS (
+  SELECT w.conversion_id, string_agg(DISTINCT concat(CASE r.how WHEN 'pin' THEN 'a pin' WHEN 'dma' THEN 'a DMA pin' ELSE 'a reference' END, ' of ',
+      coalesce(r.comm, 'thread'), ' (', coalesce(CAST(r.tid AS VARCHAR), '?'), ') on offset ', fmt_hex(r."offset"), ', taken ',
+      fmt_ns(w.from_ns - r.taken_ns), ' before'), '; ') AS said
+  FROM worst w JOIN page_ref r ON r.blocks_conversion = w.conversion_id AND r.taken_ns <= w.resume_ns GROUP BY w.conversion_id
+), failures AS (
+  SELECT w.conversion_id, concat(count(*), ' tries failed',
+      CASE WHEN count(a.error_offset) > 0 THEN concat(', the first at offset ', fmt_hex(arg_min(a.error_offset, a.attempt))) ELSE '' END) AS said
+  FROM worst w JOIN conversion_attempt a USING (conversion_id) WHERE a.errno > 0 GROUP BY w.conversion_id
+), rivals AS (
+  -- Ioctls that hold slots_lock: attributes, memslots (0x4020ae46, 0x40a0ae49) and guest_memfds (0xc040aed4) of the same VM.
+  SELECT w.conversion_id, a.tid, sum(least(a.end_ns, coalesce(w.commit_ns, w.resume_ns)) - greatest(a.start_ns, w.first_try)) AS ns
+  FROM worst w JOIN conversion c ON c.vm_id = w.vm_id AND c.conversion_id <> w.conversion_id
+  JOIN conversion_attempt a ON a.conversion_id = c.conversion_id AND a.tid <> w.tid AND a.end_ns > w.first_try
+    AND a.start_ns < coalesce(w.commit_ns, w.resume_ns)
+  GROUP BY w.conversion_id, a.tid
+  UNION ALL
+  SELECT w.conversion_id, e.tid, sum(least(x.ts_ns, coalesce(w.commit_ns, w.resume_ns)) - greatest(e.ts_ns, w.first_try)) AS ns
+  FROM memory_event e ASOF JOIN (SELECT tid, ts_ns FROM memory_event WHERE kind = kind_code('ioctl_exit')) x ON x.tid = e.tid AND x.ts_ns >= e.ts_ns
+  JOIN task t ON t.tid = e.tid JOIN vm v ON v.pid = t.tgid
+  JOIN worst w ON w.vm_id = v.vm_id AND w.tid <> e.tid AND e.ts_ns < coalesce(w.commit_ns, w.resume_ns) AND x.ts_ns > w.first_try
+  WHERE e.kind = kind_code('ioctl_enter') AND e.value IN (1075883590, 1084272201, 3225464532)
+  GROUP BY w.conversion_id, e.tid
+), locks AS (
+  SELECT conversion_id, concat('in the same VM ', string_agg(concat(coalesce((SELECT max(comm) FROM task t WHERE t.tid = r.tid), 'thread'), ' (', tid,
+    ') was in a conversion or memslot ioctl, too, for ', fmt_ns(ns)), ', ' ORDER BY ns DESC, tid)) AS said, sum(ns) AS ns
+  FROM (SELECT conversion_id, tid, sum(ns) AS ns FROM rivals WHERE ns > 0 GROUP BY ALL) r GROUP BY conversion_id
+), devices AS (
+  SELECT w.conversion_id, concat(count(*), ' DMA mappings were made or taken down, over ', fmt_ns(max(at_ns) - min(at_ns))) AS said, max(at_ns) - min(at_ns) AS ns
+  FROM worst w JOIN (SELECT vm_id, gmem_id, mapped_ns AS at_ns FROM dma_map UNION ALL SELECT vm_id, gmem_id, unmapped_ns FROM dma_map) d
+    ON (d.gmem_id = w.gmem_id OR d.vm_id = w.vm_id) AND d.at_ns BETWEEN w.exit_ns AND w.resume_ns
+  GROUP BY w.conversion_id
+), holes AS (
+  SELECT w.conversion_id, concat('punching ', fmt_bytes(sum(p.size)), ' took ', fmt_ns(sum(p.end_ns - p.start_ns))) AS said, sum(p.end_ns - p.start_ns) AS ns
+  FROM worst w JOIN punch p ON p.tid = w.tid AND p.start_ns >= w.from_ns AND p.end_ns <= w.resume_ns GROUP BY w.conversion_id
+), signals AS (
+  SELECT w.conversion_id, concat('KVM_RUN came back ', count(*), ' times for a signal') AS said
+  FROM worst w JOIN memory_event e ON e.kind = kind_code('user_exit') AND e.tid = w.tid AND e.ts_ns > w.exit_ns AND e.ts_ns < w.resume_ns
+  WHERE e.result = -4 OR e.value = 10 GROUP BY w.conversion_id
+), contention AS (
+  SELECT w.conversion_id, concat(count(*), ' RMP faults in the VM meanwhile') AS said
+  FROM worst w JOIN crew k USING (vm_id) JOIN {event? kvm.kvm_rmp_fault: gpa} e ON e.tid = k.tid AND e.ts_ns BETWEEN w.from_ns AND w.resume_ns
+  GROUP BY w.conversion_id
+  UNION ALL
+  SELECT conversion_id, concat(sum(again), ' mappings were asked for again meanwhile (a busy or invalidated page table)') AS said FROM (
+    SELECT w.conversion_id, count(*) - 1 AS again
+    FROM worst w JOIN crew k USING (vm_id) JOIN memory_event e ON e.kind = kind_code('spte_requested') AND e.tid = k.tid
+      AND e.ts_ns BETWEEN w.from_ns AND w.resume_ns
+    GROUP BY w.conversion_id, e.tid, e.address HAVING count(*) >= 3) GROUP BY conversion_id
+), waits AS (
+  SELECT conversion_id, said FROM holders UNION ALL SELECT conversion_id, said FROM failures WHERE conversion_id NOT IN (SELECT conversion_id FROM holders)
+  UNION ALL SELECT conversion_id, said FROM locks UNION ALL SELECT conversion_id, said FROM devices
+  UNION ALL SELECT conversion_id, said FROM holes UNION ALL SELECT conversion_id, said FROM signals UNION ALL SELECT conversion_id, said FROM contention
+), waited AS (
+  SELECT conversion_id, string_agg(said, '; ' ORDER BY said) AS said FROM waits GROUP BY conversion_id
+), company AS (
+  SELECT w.conversion_id, count(*) AS others, count(*) FILTER (b.entries > 0) AS running, sum(b.entries) AS entries, count(*) FILTER (b.is_stopped) AS stopped
+  FROM worst w JOIN (
+    SELECT w.conversion_id, k.tid,
+      (SELECT count(*) FROM memory_event e WHERE e.kind = kind_code('guest_entry') AND e.tid = k.tid AND e.ts_ns BETWEEN w.from_ns AND w.resume_ns) AS entries,
+      EXISTS (SELECT 1 FROM conversion c WHERE c.vm_id = w.vm_id AND c.tid = k.tid AND c.request_ns < w.resume_ns
+        AND coalesce(c.resume_ns, c.request_ns) > w.from_ns) AS is_stopped
+    FROM worst w JOIN crew k ON k.vm_id = w.vm_id AND k.tid <> w.tid) b USING (conversion_id)
+  GROUP BY w.conversion_id
 )
 SELECT
-  CASE WHEN worst.whole_ns > $error_ns THEN 'error' ELSE 'warning' END AS severity,
-  CASE WHEN doubtful THEN 'inconclusive' ELSE 'fail' END AS verdict,
-  vm_id, worst.gmem_id AS gmem_id, worst.vcpu AS vcpu,
-  concat(direction, ' ', fmt_range(worst.gpa, worst.size), ' stopped its vCPU for ', fmt_ns(worst.whole_ns),
-    CASE WHEN worst.samples >= $min_samples THEN concat(' (', fmt_count(worst.whole_ns / worst.usual), ' x median)') ELSE '' END,
+  CASE WHEN whole_ns > $error_ns THEN 'error' ELSE 'warning' END AS severity,
+  CASE WHEN is_paused OR is_large THEN 'pass' WHEN all_doubtful THEN 'inconclusive' ELSE 'fail' END AS verdict,
+  vm_id, gmem_id, vcpu,
+  concat(direction, ' ', fmt_range(gpa, size), ' stopped its vCPU for ', fmt_ns(whole_ns),
+    CASE WHEN is_compared AND usual > 0 THEN concat(' (', fmt_count(whole_ns / CASE WHEN bucket = 513 THEN usual * (size / 4096) ELSE usual END), ' x median)') ELSE '' END,
     ', most of it in ', phase,
     CASE WHEN n > 1 THEN concat('; ', n, ' such stops') ELSE '' END) AS title,
-  since_ns, until_ns, n AS count, worst.certainty AS certainty,
-  CASE phase
+  list_filter([
+    concat('to userspace ', fmt_ns(p_exit), ', before the first ioctl ', fmt_ns(p_coordination), ', ',
+      CASE WHEN attempts = 0 THEN 'no ioctl seen' WHEN attempts = 1 THEN concat('ioctl ', fmt_ns(p_commit)) ELSE concat(attempts, ' ioctls ', fmt_ns(p_commit)) END,
+      CASE WHEN attempts > 1 AND in_ioctl < p_commit THEN concat(' (', fmt_ns(in_ioctl), ' inside)') ELSE '' END,
+      CASE WHEN in_ioctl > 0 AND size > 4096 THEN concat(' = ', fmt_ns(in_ioctl / (size / 4096)), ' a page') ELSE '' END,
+      ', after it ', fmt_ns(p_resume),
+      CASE WHEN run_ns IS NOT NULL THEN concat(' (', fmt_ns(run_ns - commit_ns), ' to KVM_RUN, ', fmt_ns(resume_ns - run_ns), ' in KVM)') ELSE '' END),
+    CASE WHEN runnable_ns IS NULL THEN NULL ELSE concat('its thread: ', fmt_ns(greatest(whole_ns - runnable_ns - sleeping_ns, 0)), ' on a CPU, ', fmt_ns(runnable_ns), ' ready without one, ',
+      fmt_ns(sleeping_ns), ' asleep', CASE WHEN blocked_ns > 0 THEN concat(' (', fmt_ns(blocked_ns), ' of it uninterruptible)') ELSE '' END) END,
+    CASE WHEN w.said IS NULL THEN NULL ELSE concat('met: ', w.said) END,
+    CASE WHEN is_compared THEN concat('usual here for such sizes: ', fmt_ns(usual), CASE WHEN bucket = 513 THEN ' a page' ELSE '' END, ' (median of ', samples,
+        '); a stall is over ', fmt_ns($min_ns), ' and over ', $factor, ' x that, ', fmt_ns($factor * usual))
+      ELSE concat('only ', samples, ' such conversions to compare with, so a stall is over ', fmt_ns($alone_ns)) END,
+    CASE WHEN c.others IS NULL THEN NULL ELSE concat('of the ', c.others, ' other vCPU', CASE WHEN c.others > 1 THEN 's ' ELSE ' ' END, c.running, ' ran on meanwhile (', fmt_count(c.entries), ' entries)',
+      CASE WHEN c.stopped > 0 THEN concat(', ', c.stopped, ' stood still for a conversion of its own, too') ELSE '' END) END,
+    CASE WHEN worst.others IS NULL THEN NULL ELSE concat('also ', worst.others, CASE WHEN n > 5 THEN ', …' ELSE '' END) END
+  ], line -> line IS NOT NULL) AS details,
+  since_ns, until_ns, n AS count, certainty,
+  CASE WHEN is_paused THEN concat('the VMM held all vCPUs for ', fmt_ns(held_ns), ' of it (signals took them out of KVM_RUN): stop, migration or snapshot')
+    WHEN is_large THEN concat('it is large: ', fmt_ns(whole_ns / (size / 4096)), ' a page, where ', fmt_ns(usual_a_page), ' is usual')
+    ELSE CASE phase
     WHEN 'waiting for a CPU' THEN 'the thread was ready to run and had no CPU for most of it: the host is overcommitted, or the vCPU thread has a low priority'
-    WHEN 'coordination' THEN 'the VMM took its time before the ioctl: look at what it does between KVM_RUN and the ioctl (locks, DMA unmapping, a thread without CPU)'
-    WHEN 'commit' THEN CASE WHEN worst.failed_attempts > 0
-      THEN 'the ioctl failed and was tried again: a reference held the memory; see references'
+    WHEN 'coordination' THEN CASE WHEN d.ns * 2 > p_coordination
+        THEN 'the VMM took the memory from devices before the ioctl: map DMA in larger pieces, unmap only what is converted'
+      WHEN sleeping_ns * 2 > whole_ns THEN 'the vCPU thread slept in the VMM before the ioctl: it waited for another thread or a lock there (stack or strace of the VMM)'
+      ELSE 'the VMM took its time before the ioctl: look at what it does between KVM_RUN and the ioctl (locks, DMA unmapping, a thread without CPU)' END
+    WHEN 'commit' THEN CASE WHEN failed_attempts > 0
+        THEN 'the ioctl failed and was tried again: a reference held the memory; see references'
+      WHEN l.ns * 2 > p_commit THEN 'the ioctl waited for others of the same VM (slots_lock): let fewer vCPUs convert at once, in larger ranges'
+      WHEN sleeping_ns * 2 > whole_ns THEN CASE WHEN mechanism = 'vm-attributes'
+        THEN 'the thread slept in the ioctl: slots_lock, an mmu notifier under way or memory reclaim; record function_graph of kvm_vm_ioctl'
+        ELSE 'the thread slept in the ioctl: lru_add_drain_all waiting for every CPU, or the file''s lock; record function_graph of kvm_gmem_ioctl' END
       ELSE 'the kernel took its time in the ioctl: record function_graph of kvm_vm_ioctl' END
-    WHEN 'resume' THEN 'the vCPU ran late after the ioctl: look at the discard of the old copy and at the thread''s scheduling'
-    ELSE 'the exit to userspace came late: the vCPU thread waited for a CPU or for a lock in KVM' END AS hint,
-  evidence
-FROM grouped_findings
+    WHEN 'resume' THEN CASE WHEN resume_ns - run_ns > run_ns - commit_ns
+        THEN 'KVM_RUN came soon, but the vCPU did not enter the guest: a pending signal, or KVM waited (SRCU, TDX: wait_for_sept_zap)'
+      WHEN h.ns * 2 > p_resume THEN 'freeing the other copy took most of it: punch larger pieces less often, or later, outside of the vCPU thread'
+      ELSE 'the vCPU ran late after the ioctl: look at the discard of the old copy and at the thread''s scheduling' END
+    ELSE 'the exit to userspace came late: the vCPU thread waited for a CPU or for a lock in KVM' END END AS hint,
+  all_evidence AS evidence
+FROM worst LEFT JOIN waited w USING (conversion_id) LEFT JOIN company c USING (conversion_id) LEFT JOIN devices d USING (conversion_id)
+LEFT JOIN locks l USING (conversion_id) LEFT JOIN holes h USING (conversion_id)

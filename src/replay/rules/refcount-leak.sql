@@ -1,21 +1,35 @@
 -- name: refcount-leak
 -- severity: error
--- needs: attempts
+-- needs: attempts or references or event kmem.mm_page_free
 -- summary: A reference on guest memory outlives its user or keeps a conversion from succeeding, and is never dropped.
 -- param after_holder_ns = 2000000000 : how long after the end of its holder a reference must still be there, ns
 -- param orphan_ns = 10000000000 : how long a page may take to be freed after it left the file, ns
 -- param tries = 3 : failed attempts on one page that show a reference where the trace has no page_ref events
 WITH ends AS (SELECT max(last_ns) AS trace_end FROM trace),
+taking AS (
+  SELECT trace_id, cpu, seq, ts_ns, pfn FROM {event? page_ref.page_ref_mod: pfn}
+  UNION ALL SELECT trace_id, cpu, seq, ts_ns, pfn FROM {event? page_ref.page_ref_mod_unless: pfn}
+),
 held AS (
   SELECT r.*, c.failed_attempts, c.direction, e.trace_end, m.to_ns AS vm_end,
     EXISTS (SELECT 1 FROM dma_map d WHERE d.gmem_id = r.gmem_id AND d."offset" < r."offset" + r.size
       AND d."offset" + d.size > r."offset" AND d.mapped_ns <= coalesce(r.dropped_ns, e.trace_end)
       AND d.unmapped_ns IS NULL) AS is_dma,
-    c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns
+    -- A pin that VFIO took for a mapping (same thread, then mapped) ends with that mapping.
+    (SELECT max(d.unmapped_ns) FROM dma_map d WHERE r.how <> 'get' AND d.gmem_id = r.gmem_id AND d.tid = r.tid AND d."offset" < r."offset" + r.size
+      AND d."offset" + d.size > r."offset" AND d.mapped_ns BETWEEN r.taken_ns AND r.taken_ns + 1000000000) AS unmapped_ns,
+    (SELECT struct_pack(n := count(*), conversions := count(DISTINCT a.conversion_id)) FROM conversion_attempt a JOIN conversion b USING (conversion_id)
+      WHERE r.blocks_conversion IS NOT NULL AND b.gmem_id = r.gmem_id AND a.errno = 11 AND a.start_ns >= r.taken_ns
+        AND a.start_ns <= coalesce(r.dropped_ns, e.trace_end)
+        AND coalesce(a.error_offset, b."offset") < r."offset" + r.size
+        AND CASE WHEN a.error_offset IS NULL THEN b."offset" + b.size ELSE a.error_offset + 1 END > r."offset") AS met,
+    (SELECT min(evidence_of(t.trace_id, t.cpu, t.seq, t.ts_ns)) FROM taking t WHERE t.pfn = r.pfn AND t.ts_ns = r.taken_ns) AS taken_at,
+    evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS asked_at
   FROM page_ref r CROSS JOIN ends e
   LEFT JOIN conversion c ON c.conversion_id = r.blocks_conversion
   LEFT JOIN vm m ON m.vm_id = r.vm_id
-  WHERE (r.dropped_ns IS NULL OR r.dropped_by = 'teardown') AND r.certainty IN ('observed', 'inferred')
+  WHERE r.certainty IN ('observed', 'inferred')
+    AND (r.dropped_ns IS NULL OR r.dropped_by = 'teardown' OR r.blocks_conversion IS NOT NULL)
 ), freed AS (
   SELECT pfn, ts_ns FROM {event? kmem.mm_page_free: pfn}
   UNION ALL SELECT pfn, ts_ns FROM {event? kmem.mm_page_free_batched: pfn}
@@ -25,36 +39,78 @@ held AS (
     EXISTS (SELECT 1 FROM freed f WHERE f.pfn = d.pfn AND f.ts_ns >= d.ts_ns AND f.ts_ns <= d.ts_ns + $orphan_ns) AS is_freed
   FROM {event? filemap.mm_filemap_delete_from_page_cache: i_ino, pfn, index, order?} d JOIN gmem g ON g.inode = d.i_ino CROSS JOIN ends e
   WHERE coalesce(d."order", 0) = 0 AND e.trace_end - d.ts_ns >= $orphan_ns
-), leaked AS (
-  SELECT * FROM held
-  WHERE (blocks_conversion IS NOT NULL AND (how <> 'unknown' OR failed_attempts >= $tries)
-      AND (dropped_by = 'teardown' OR vm_end IS NOT NULL))
-    OR (blocks_conversion IS NOT NULL AND how <> 'unknown' AND trace_end - taken_ns >= $after_holder_ns AND NOT is_dma
-      AND holder_end_ns IS NOT NULL)
-    OR (dropped_ns IS NULL AND trace_end - holder_end_ns >= $after_holder_ns)
+), classed AS (
+  SELECT *, CASE WHEN dropped_by = 'holder' THEN NULL
+    WHEN blocks_conversion IS NOT NULL AND (how <> 'unknown' OR failed_attempts >= $tries)
+      AND (dropped_by = 'teardown' OR vm_end IS NOT NULL) THEN 'never'
+    WHEN blocks_conversion IS NOT NULL AND how <> 'unknown' AND trace_end - taken_ns >= $after_holder_ns AND NOT is_dma
+      AND holder_end_ns IS NOT NULL THEN 'never'
+    WHEN dropped_ns IS NULL AND trace_end - holder_end_ns >= $after_holder_ns THEN 'ended'
+    WHEN dropped_ns IS NULL AND NOT is_dma AND trace_end - unmapped_ns >= $after_holder_ns THEN 'unmapped' END AS class
+  FROM held
+), summed AS (
+  SELECT vm_id, tid, how, any_value(gmem_id) AS gmem_id, any_value(comm) AS comm, sum(size) / 4096 AS pages, min("offset") AS first_offset,
+    count(*) AS n, count(blocks_conversion) AS blocking, sum(met.n) AS failed, sum(met.conversions) AS conversions, min(taken_ns) AS since_ns,
+    max(coalesce(dropped_ns, trace_end)) AS until_ns, max(coalesce(dropped_ns, trace_end) - taken_ns) AS age_ns, min(certainty) AS certainty,
+    bool_or(is_dma) AS is_dma, max(class) AS class, max(holder_end_ns) AS holder_end_ns, max(unmapped_ns) AS unmapped_ns, any_value(trace_end) AS trace_end,
+    bool_or(dropped_by = 'teardown') AS is_torn_down,
+    lost_within(min(taken_ns), NULL) AS doubtful,
+    array_to_string(list(concat('offset ', fmt_hex("offset"), CASE WHEN size > 4096 THEN concat('+', fmt_bytes(size)) ELSE '' END,
+      CASE WHEN pfn IS NOT NULL THEN concat(' (pfn ', fmt_hex(pfn), ')') ELSE '' END) ORDER BY "offset", taken_ns)[1:5], ', ') AS folios,
+    list(taken_at ORDER BY taken_ns, "offset") FILTER (taken_at IS NOT NULL) AS takings, list(asked_at ORDER BY asked_at) FILTER (asked_at.trace_id IS NOT NULL) AS askings
+  FROM classed WHERE class IS NOT NULL GROUP BY vm_id, tid, how
+), spared AS (
+  SELECT vm_id, tid, how, CASE
+      WHEN dropped_by = 'holder' THEN 'busy' WHEN dropped_by = 'teardown' THEN 'teardown' WHEN is_dma THEN 'dma'
+      WHEN how = 'unknown' THEN 'few' WHEN holder_end_ns IS NOT NULL OR unmapped_ns IS NOT NULL THEN 'late' ELSE 'alive' END AS reason,
+    any_value(gmem_id) AS gmem_id, any_value(comm) AS comm, sum(size) / 4096 AS pages, min("offset") AS first_offset, count(*) AS n,
+    count(blocks_conversion) AS blocking, min(taken_ns) AS since_ns, max(coalesce(dropped_ns, trace_end)) AS until_ns,
+    max(coalesce(dropped_ns, trace_end) - taken_ns) AS age_ns, min(certainty) AS certainty
+  FROM classed WHERE class IS NULL GROUP BY ALL
 )
-SELECT 'error' AS severity,
-  CASE WHEN EXISTS (SELECT 1 FROM lost WHERE coalesce(to_ns, 9223372036854775807) >= l.taken_ns) THEN 'inconclusive' ELSE 'fail' END AS verdict,
-  vm_id, any_value(gmem_id) AS gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(sum(size) / 4096), ' page(s) at offset ', fmt_hex(min("offset")), ': ',
-    CASE any_value(how) WHEN 'pin' THEN 'pinned' WHEN 'get' THEN 'referenced' ELSE 'a reference is held' END,
-    CASE WHEN tid IS NOT NULL THEN concat(' by ', coalesce(any_value(comm), 'thread'), ' (', tid, ')') ELSE '' END,
+SELECT 'error' AS severity, CASE WHEN doubtful THEN 'inconclusive' ELSE 'fail' END AS verdict,
+  vm_id, gmem_id, NULL::INTEGER AS vcpu,
+  concat(fmt_count(pages), ' page(s) at offset ', fmt_hex(first_offset), ': ',
+    CASE how WHEN 'pin' THEN 'pinned' WHEN 'dma' THEN 'pinned' WHEN 'get' THEN 'referenced' ELSE 'a reference is held' END,
+    CASE WHEN tid IS NOT NULL THEN concat(' by ', coalesce(comm, 'thread'), ' (', tid, ')') ELSE '' END,
     ' and never dropped',
-    CASE WHEN count(blocks_conversion) > 0 THEN '; a conversion to private failed on it' ELSE '' END) AS title,
-  min(taken_ns) AS since_ns, max(coalesce(dropped_ns, trace_end)) AS until_ns, count(*) AS count, min(certainty) AS certainty,
-  CASE WHEN bool_or(is_dma) THEN 'a DMA mapping still covers it: unmap before converting'
+    CASE WHEN blocking > 0 THEN '; a conversion to private failed on it' ELSE '' END) AS title,
+  list_filter([
+    concat(folios, CASE WHEN n > 5 THEN ', …' ELSE '' END),
+    concat('taken ', CASE how WHEN 'pin' THEN 'as a pin (+1024)' WHEN 'dma' THEN 'as a pin (+1024) for DMA' WHEN 'get' THEN 'as a plain reference (+1)' ELSE 'unseen, before the first try that failed' END,
+      CASE WHEN tid IS NOT NULL THEN concat(' by thread ', tid) ELSE '' END, ', held for ', fmt_ns(age_ns)),
+    CASE WHEN blocking > 0 THEN concat(fmt_count(failed), ' tries of ', fmt_count(conversions), ' conversion(s) to private failed on it') ELSE 'no conversion met it' END,
+    CASE WHEN class = 'unmapped' THEN concat('leaked, not busy: its DMA mapping was taken down ', fmt_ns(trace_end - unmapped_ns), ' before the end of the trace')
+      WHEN class = 'ended' THEN concat('leaked, not busy: its holder had ended ', fmt_ns(trace_end - holder_end_ns), ' before the end of the trace')
+      WHEN is_torn_down THEN 'leaked, not busy: it went only when the kernel dropped everything of the VM or its process'
+      ELSE 'leaked, not busy: its VM or holder ended, and nobody had dropped it' END
+  ], line -> line IS NOT NULL) AS details,
+  since_ns, until_ns, n AS count, certainty,
+  CASE WHEN is_dma THEN 'a DMA mapping still covers it: unmap before converting'
     ELSE 'find who took it (record page_ref with a stacktrace trigger) and let it drop the reference before the conversion' END AS hint,
-  list(struct_pack(trace_id := evidence_trace, cpu := evidence_cpu, seq := evidence_seq, ts_ns := evidence_ns)
-    ORDER BY evidence_ns) FILTER (evidence_trace IS NOT NULL) AS evidence
-FROM leaked l
-GROUP BY vm_id, tid, taken_ns
-UNION ALL
-SELECT 'warning', CASE WHEN bool_and(lost_within(ts_ns, ts_ns + $orphan_ns)) THEN 'inconclusive' ELSE 'fail' END, vm_id, gmem_id, NULL,
-  concat(fmt_count(count(*)), ' page(s) from offset ', fmt_hex(min(page) * 4096), ' left the file and were not freed in ', fmt_ns($orphan_ns)),
-  min(ts_ns), max(ts_ns), count(*), 'inferred',
-  'a reference keeps them: record page_ref to see whose (a page in an idle CPU''s batch of additions to the LRU looks the same)',
-  list(evidence_of(trace_id, cpu, seq, ts_ns) ORDER BY ts_ns)[1:10]
+  list_concat(coalesce(askings, [])[1:5], coalesce(takings, [])[1:5]) AS evidence
+FROM summed
+UNION ALL BY NAME
+SELECT 'warning' AS severity, CASE WHEN bool_and(lost_within(ts_ns, ts_ns + $orphan_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict, vm_id, gmem_id, NULL::INTEGER AS vcpu,
+  concat(fmt_count(count(*)), ' page(s) from offset ', fmt_hex(min(page) * 4096), ' left the file and were not freed in ', fmt_ns($orphan_ns)) AS title,
+  [concat(fmt_bytes(count(*) * 4096), ' that nobody can use; the other pages that left the file were freed')] AS details,
+  min(ts_ns) AS since_ns, max(ts_ns) AS until_ns, count(*) AS count, 'inferred' AS certainty,
+  'a reference keeps them: record page_ref to see whose (a page in an idle CPU''s batch of additions to the LRU looks the same)' AS hint,
+  list(evidence_of(trace_id, cpu, seq, ts_ns) ORDER BY ts_ns)[1:10] AS evidence
 FROM gone WHERE NOT is_freed
   -- Where none was seen being freed, the recording does not show it (a filter, or the event is missing).
   AND (SELECT count(*) FILTER (is_freed) > count(*) FILTER (NOT is_freed) FROM gone)
 GROUP BY vm_id, gmem_id
+UNION ALL BY NAME
+SELECT 'info' AS severity, 'pass' AS verdict, vm_id, gmem_id, NULL::INTEGER AS vcpu,
+  concat(fmt_count(pages), ' page(s) at offset ', fmt_hex(first_offset), ' held', CASE WHEN tid IS NOT NULL THEN concat(' by ', coalesce(comm, 'thread'), ' (', tid, ')') ELSE '' END,
+    ' for ', CASE WHEN n > 1 THEN 'up to ' ELSE '' END, fmt_ns(age_ns), CASE WHEN blocking > 0 THEN ', in the way of a conversion' ELSE '' END) AS title,
+  since_ns, until_ns, n AS count, certainty,
+  CASE reason WHEN 'busy' THEN 'busy, not leaked: its holder dropped it'
+    WHEN 'teardown' THEN 'dropped when the VM or its process ended, and no conversion had met it before'
+    WHEN 'dma' THEN 'busy as far as can be seen: a DMA mapping of it is open'
+    WHEN 'few' THEN concat('under ', $tries, ' tries failed, or the VM had not ended; without page_ref events nothing more is known')
+    WHEN 'late' THEN concat('its holder ended less than ', fmt_ns($after_holder_ns), ' before the end of the trace')
+    ELSE 'busy as far as can be seen: its holder was alive at the end of the trace' END AS hint,
+  []::STRUCT(trace_id UTINYINT, cpu INTEGER, seq BIGINT, ts_ns BIGINT)[] AS evidence
+FROM spared

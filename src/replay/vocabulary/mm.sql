@@ -34,9 +34,9 @@ FROM {event sched.sched_process_exit: pid};
 SELECT 'task_new' AS kind, pid AS tid, clone_flags AS value, own_tid AS extra
 FROM {event task.task_newtask: pid, clone_flags};
 
--- prev_state: 0 runnable, bits 4 and 5 (X and Z: EXIT_DEAD, EXIT_ZOMBIE) the end of the thread.
+-- prev_state: 0 runnable, bit 1 uninterruptible (D), bits 4 and 5 (X and Z: EXIT_DEAD, EXIT_ZOMBIE) the end of the thread.
 SELECT 'switch_out' AS kind, prev_pid AS tid,
-  CASE WHEN prev_state & 255 = 0 THEN 1 WHEN prev_state & 48 <> 0 THEN 3 ELSE 2 END AS value
+  CASE WHEN prev_state & 255 = 0 THEN 1 WHEN prev_state & 48 <> 0 THEN 3 WHEN prev_state & 2 <> 0 THEN 4 ELSE 2 END AS value
 FROM {event sched.sched_switch: prev_pid, prev_state};
 
 SELECT 'switch_in' AS kind, next_pid AS tid

@@ -96,6 +96,7 @@ function finding(f: Finding, evidence: number | null): object {
     vm: f.vm,
     gmem: f.gmem,
     title: f.title,
+    details: f.details,
     since_ns: jsonInteger(f.sinceNs),
     until_ns: jsonInteger(f.untilNs),
     count: f.count,
@@ -136,6 +137,14 @@ export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Gen
       })) ?? null,
     references: references(analysis),
     findings: analysis.findings.map((f) => finding(f, options.evidence)),
+    dismissed: analysis.dismissed.map(({ rule, vm, title, reason, sinceNs, count }) => ({
+      rule,
+      vm,
+      title,
+      reason,
+      since_ns: jsonInteger(sinceNs),
+      count,
+    })),
     unavailable: analysis.unavailable.map(({ what, missing, record }) => ({ what, missing, record })),
   };
   yield `${JSON.stringify(document, null, 2)}\n`;

@@ -72,6 +72,8 @@ function findingDetails(finding: Finding, options: RenderOptions): string {
   const lines = shown.map((e) => `${e.position}: ${e.text.trim()}`);
   const rest = finding.evidence.length - shown.length;
   const body = [
+    ...finding.details.map((detail) => `- ${escapeMarkdown(detail)}`),
+    ...(finding.details.length === 0 ? [] : ['']),
     ...(finding.hint === null ? [] : [`${escapeMarkdown(finding.hint)}\n`]),
     ...(finding.thresholds === null ? [] : [`Judged by ${escapeMarkdown(finding.thresholds)}.\n`]),
     ...(lines.length === 0 ? [] : [`\`\`\`\n${lines.join('\n')}\n\`\`\`\n`]),

@@ -5,7 +5,7 @@ import { plural, sinceStart } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { verdictOf } from '../verdict.js';
 import { renderConversionSummary } from './conversion-summary.js';
-import { renderFindings } from './findings.js';
+import { renderDismissed, renderFindings } from './findings.js';
 import { wrap, wrapParts } from './layout.js';
 
 /** The report that people read: verdict first, then who and how fast, at the end what could not be known. */
@@ -13,6 +13,7 @@ export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Gen
   for (const trace of analysis.traces) yield `${traceLine(trace, options)}\n`;
   yield `\n${verdictLine(analysis, options)}\n`;
   yield renderFindings(analysis, options);
+  if (options.verbose) yield renderDismissed(analysis, options);
   yield `\n${identityBlock(analysis, options)}\n`;
   yield `\n${renderConversionSummary(analysis.conversions, options)}`;
   yield `\n${factsBlock(analysis, options)}\n`;

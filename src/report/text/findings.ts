@@ -39,6 +39,20 @@ function thresholds(findings: readonly Finding[], options: RenderOptions): strin
   return `\n${options.paint('strong', 'Judged by')} (--param RULE.NAME=VALUE changes it)\n${lines.join('\n')}\n`;
 }
 
+/** What looked like a finding and is none, with the reason; told with --verbose. */
+export function renderDismissed({ dismissed, traces }: Analysis, options: RenderOptions): string {
+  if (dismissed.length === 0) return '';
+  const start = startOf(traces);
+  const lines = dismissed.flatMap(({ rule, vm, title, reason, sinceNs }) => {
+    const where = [vm === null ? '' : ` vm${vm}`, sinceNs === null ? '' : ` at ${sinceStart(sinceNs, start)}`].join('');
+    return [
+      wrap(`[${rule}]${where}: ${title}`, options.width, '   ', ' '),
+      wrap(`because: ${reason}`, options.width, '     ', '   '),
+    ];
+  });
+  return `\n${options.paint('strong', 'Looked at and let go')}\n${lines.join('\n')}\n`;
+}
+
 interface Place {
   readonly start: bigint | null;
   readonly many: boolean;
@@ -57,6 +71,7 @@ function renderFinding(finding: Finding, { start, many, options }: Place): strin
   const head = `${paint(tone, severity)}[${paint('strong', finding.rule)}]${where === '' ? '' : ` ${where}`}: ${finding.title}`;
   const count = finding.count > 1 ? `${formatCount(finding.count)} cases · ` : '';
   const lines = [wrap(head, width, '  '), wrap(`${count}${finding.certainty}`, width, '  ', '  ')];
+  lines.push(...finding.details.map((detail) => wrap(detail, width, '    ', '  ')));
   const shown = finding.evidence.slice(0, options.evidence ?? DEFAULT_EVIDENCE);
   for (const e of shown) {
     // Column padding of the kernel's text says nothing in a single line.

@@ -121,8 +121,12 @@ function plain(row: Row): Finding {
   };
 }
 
-/** What one rule says of the facts. */
-export async function judge(name: string, facts: Facts, params: RuleParams = new Map()): Promise<Verdict> {
+async function withJudged<T>(
+  name: string,
+  facts: Facts,
+  params: RuleParams,
+  use: (store: Store) => Promise<T>,
+): Promise<T> {
   const store = await openStore(null, { threads: 1 });
   try {
     await fill(store, facts);
@@ -131,12 +135,35 @@ export async function judge(name: string, facts: Facts, params: RuleParams = new
       loadRules().filter((rule) => rule.name === name),
       params,
     );
-    const findings = await store.rows('SELECT * FROM finding ORDER BY finding_id');
-    const gaps = await store.rows(`SELECT missing FROM unavailable WHERE what = ${sqlText(name)}`);
-    return { findings: findings.map(plain), unavailable: gaps.map((row) => row['missing'] as string) };
+    return await use(store);
   } finally {
     store.close();
   }
+}
+
+/** What one rule says of the facts. */
+export function judge(name: string, facts: Facts, params: RuleParams = new Map()): Promise<Verdict> {
+  return withJudged(name, facts, params, async (store) => {
+    const findings = await store.rows('SELECT * FROM finding ORDER BY finding_id');
+    const gaps = await store.rows(`SELECT missing FROM unavailable WHERE what = ${sqlText(name)}`);
+    return { findings: findings.map(plain), unavailable: gaps.map((row) => row['missing'] as string) };
+  });
+}
+
+/** Each finding of one rule as one text, its details and hint included, and what it let go, with the reason. */
+export function explain(
+  name: string,
+  facts: Facts,
+  params: RuleParams = new Map(),
+): Promise<{ readonly findings: readonly string[]; readonly dismissed: readonly string[] }> {
+  return withJudged(name, facts, params, async (store) => {
+    const findings = await store.rows(
+      "SELECT concat_ws('\n', title, array_to_string(details, '\n'), hint) AS text FROM finding ORDER BY finding_id",
+    );
+    const dismissed = await store.rows("SELECT concat(title, '\n', reason) AS text FROM dismissed ORDER BY ALL");
+    const texts = (rows: readonly Row[]): string[] => rows.map((row) => row['text'] as string);
+    return { findings: texts(findings), dismissed: texts(dismissed) };
+  });
 }
 
 /** The same facts in a recording that lost events all the time. */
