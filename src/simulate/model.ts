@@ -164,6 +164,8 @@ export interface Vcpu {
 export interface Trouble {
   readonly stallNs?: number;
   readonly stallAt?: 'before' | 'during' | 'after';
+  /** The VMM never answers: its thread hangs to the end of the trace. */
+  readonly isUnanswered?: boolean;
   /** errno that the VMM answers without a try. */
   readonly refusal?: number;
   /** errno that the ioctl fails with. */

@@ -40,6 +40,8 @@ export interface SimulateOptions {
   readonly refusals: number;
   /** References that are never dropped and stand in the way of a conversion. */
   readonly leaks: number;
+  /** Requests that the VMM never answers. */
+  readonly unanswered: number;
   readonly reboots: number;
   /** Whether the VMM makes all memory private again at a reboot. */
   readonly reset: boolean;
@@ -65,6 +67,7 @@ export const DEFAULT_OPTIONS: SimulateOptions = {
   retries: 0,
   refusals: 0,
   leaks: 0,
+  unanswered: 0,
   reboots: 0,
   reset: false,
   implicit: 0.2,
@@ -87,7 +90,7 @@ export function completeOptions(given: Partial<SimulateOptions>): SimulateOption
   checkRange('--vcpus', options.vcpus, 1, 64);
   checkRange('--conversions', options.conversions, 0, 1_000_000);
   checkRange('--memory', options.memory, 16 * 2 ** 20, 2 ** 42);
-  for (const name of ['stalls', 'retries', 'refusals', 'leaks', 'reboots', 'noise'] as const) {
+  for (const name of ['stalls', 'retries', 'refusals', 'leaks', 'unanswered', 'reboots', 'noise'] as const) {
     checkRange(`--${name}`, options[name], 0, 100_000);
   }
   checkRange('--implicit', options.implicit, 0, 1);
@@ -99,6 +102,9 @@ export function completeOptions(given: Partial<SimulateOptions>): SimulateOption
   }
   if (options.refusals > 0 && mechanism === 'vcpu-run') {
     throw new TraceError('usage', '--refusals: with vcpu-run nobody is asked, so nobody refuses');
+  }
+  if (options.unanswered > 0 && (platform === 'pkvm' || platform === 'pkvm-unshare' || options.reboots > 0)) {
+    throw new TraceError('usage', '--unanswered: only on x86, and in runs without reboots');
   }
   if (!options.sources.includes('kvm')) throw new TraceError('usage', '--sources without kvm shows no VM at all');
   return options;

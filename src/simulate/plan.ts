@@ -75,7 +75,7 @@ export function planVms(world: World): void {
 }
 
 function isForever(wish: Wish): boolean {
-  return wish.kind !== 'reboot' && wish.trouble.blockedTries === Infinity;
+  return wish.kind !== 'reboot' && (wish.trouble.blockedTries === Infinity || wish.trouble.isUnanswered === true);
 }
 
 function openHouse(
@@ -248,7 +248,7 @@ function dealWishes({ options, random: source, isArm }: World): Wish[][][] {
 
 const MS = 1_000_000;
 
-function dealTrouble({ stalls, retries, refusals, leaks }: World['options'], random: Random): Trouble[] {
+function dealTrouble({ stalls, retries, refusals, leaks, unanswered }: World['options'], random: Random): Trouble[] {
   const troubles: Trouble[] = [];
   for (let i = 0; i < stalls; i++) {
     troubles.push({
@@ -259,6 +259,7 @@ function dealTrouble({ stalls, retries, refusals, leaks }: World['options'], ran
   for (let i = 0; i < retries; i++) troubles.push({ blockedTries: random.int(1, 5) });
   for (let i = 0; i < refusals; i++) troubles.push(random.chance(0.3) ? { failure: ENOMEM } : { refusal: EINVAL });
   for (let i = 0; i < leaks; i++) troubles.push({ blockedTries: Infinity });
+  for (let i = 0; i < unanswered; i++) troubles.push({ isUnanswered: true });
   return troubles;
 }
 

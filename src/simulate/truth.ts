@@ -183,7 +183,9 @@ function judgeConversion(
   const [few, many] = fails.every(({ errno }) => errno === ENOMEM) && fails.length > 0 ? [1, 2] : [6, 11];
   if (tries > many) expected.push({ rule: 'conversion-retry-loop', vm, about: `${where}: ${tries} tries in vain` });
   else if (tries > few) allowed.add('conversion-retry-loop');
-  if (conversion.outcome === 'pending' || conversion.outcome === 'failed') {
+  if (conversion.outcome === 'pending' && conversion.attempts?.length === 0 && conversion.exit_ns !== null) {
+    expected.push({ rule: 'conversion-never-completed', vm, about: where });
+  } else if (conversion.outcome === 'pending' || conversion.outcome === 'failed') {
     allowed.add('conversion-never-completed');
   }
 }

@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { acquire, EAGAIN, ENOMEM, ioctl, IOCTL, release, succeed, systemCall } from './calls.js';
 import type { CallResult } from './calls.js';
-import { emit, run, sleep } from './host.js';
+import { emit, raise, retire, run, sleep } from './host.js';
 import type { Flow, Task } from './host.js';
 import type { Gmem, PinJob, Slot, Trouble, Vm } from './model.js';
 import { slotOf } from './model.js';
@@ -31,6 +31,7 @@ const MOST_TRIES = 14;
 export function* satisfy(task: Task, vm: Vm, order: Order): Flow<number> {
   const { conversion, trouble } = order;
   yield run(vm.random.int(3_000, 16_000), true);
+  if (trouble.isUnanswered === true) yield* hang(task, vm);
   if (trouble.stallNs !== undefined && (trouble.stallAt ?? 'before') === 'before') yield* sleep(trouble.stallNs);
   if (trouble.refusal !== undefined) {
     conversion.outcome = 'refused';
@@ -44,6 +45,17 @@ export function* satisfy(task: Task, vm: Vm, order: Order): Flow<number> {
   settle(conversion, errno, wasSo);
   conversion.ended_ns = task.host.now;
   return errno === EAGAIN ? 22 : errno;
+}
+
+/** Longer than any rule waits for an answer (DESIGN chapter 6: 5 s). */
+const HANG_NS = 6_000_000_000;
+
+/** The thread never comes back to its guest, and the trace goes on for a while. */
+function* hang(task: Task, vm: Vm): Flow {
+  yield* sleep(HANG_NS);
+  vm.finished++;
+  raise(vm.changed);
+  yield* retire(task);
 }
 
 /** One conversion may come in several orders (TDX chunks): one that was done makes it done, a failed one failed. */

@@ -39,6 +39,29 @@ export function optionsOf(platform: Platform, mechanism: Mechanism, seed: number
   });
 }
 
+/** A run in which everything goes wrong that its platform and mechanism allow: what the rules are for. */
+export function troubledOptionsOf(platform: Platform, mechanism: Mechanism, seed: number): SimulateOptions {
+  const random = makeRandom(seed, 'trouble');
+  const isArm = platform === 'pkvm' || platform === 'pkvm-unshare';
+  // a VMM that hangs reboots nobody
+  const reboots = isArm || seed % 2 === 0 ? 1 : 0;
+  return completeOptions({
+    platform,
+    mechanism,
+    seed,
+    vcpus: random.int(1, 3),
+    conversions: random.int(30, 60),
+    stalls: random.int(1, 3),
+    retries: random.int(1, 3),
+    refusals: mechanism === 'vcpu-run' ? 0 : random.int(1, 2),
+    leaks: mechanism === 'vm-attributes' ? 0 : 1,
+    unanswered: reboots === 0 ? 1 : 0,
+    reboots,
+    implicit: random.pick([0, 0.2]),
+    noise: random.int(0, 5),
+  });
+}
+
 /** What the run's text or trace.dat should be read as. */
 export interface Simulated {
   readonly run: SimulatedRun;

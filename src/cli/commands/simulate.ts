@@ -36,6 +36,7 @@ export const buildSimulate: BuildCommand = (cli) => {
     .option('--retries <n>', 'conversions that come through after failed tries', parseCount('--retries'))
     .option('--refusals <n>', 'conversions that are refused or fail', parseCount('--refusals'))
     .option('--leaks <n>', 'references that are never dropped', parseCount('--leaks'))
+    .option('--unanswered <n>', 'requests that the VMM never answers', parseCount('--unanswered'))
     .option('--reboots <n>', 'reboots of guests', parseCount('--reboots'))
     .option('--reset', 'the VMM makes memory private again at a reboot')
     .option('--no-reset', 'it does not (default)')
@@ -80,6 +81,7 @@ function withoutExtras(given: Partial<SimulateOptions>): Partial<SimulateOptions
     'retries',
     'refusals',
     'leaks',
+    'unanswered',
     'reboots',
     'implicit',
     'lost',
