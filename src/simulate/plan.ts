@@ -49,6 +49,11 @@ export function planVms(world: World): void {
   const wishes = dealWishes(world);
   const hasLeaks = (house: House): boolean =>
     house.numbers.some((number) => wishes[number]!.flat().some((wish) => isForever(wish)));
+  // a VM with a thread that never comes back does not end
+  const hangs = (house: House): boolean =>
+    house.numbers.some((number) =>
+      wishes[number]!.flat().some((wish) => wish.kind !== 'reboot' && wish.trouble.isUnanswered),
+    );
   const houses: House[] = [];
   for (let number = 0; number < options.vms; number++) {
     const last = houses.at(-1);
@@ -62,7 +67,8 @@ export function planVms(world: World): void {
   }
   // a reference that is never dropped is one for sure where its process ends before the trace does
   for (const house of houses)
-    if (hasLeaks(house)) house.isEnding = options.mechanism !== 'vcpu-run' && random.chance(0.8);
+    if (hangs(house)) house.isEnding = false;
+    else if (hasLeaks(house)) house.isEnding = options.mechanism !== 'vcpu-run' && random.chance(0.8);
   const launch = (index: number): void => {
     const house = houses[index]!;
     openHouse(world, house, { wishes, next: () => void (houses[index + 1]?.follows === true && launch(index + 1)) });

@@ -11,7 +11,9 @@ open_requests AS (
   FROM conversion c CROSS JOIN ends e
   LEFT JOIN vcpu v ON v.vm_id = c.vm_id AND v.tid = c.tid
   LEFT JOIN vm m ON m.vm_id = c.vm_id
-  WHERE c.outcome = 'pending' AND c.origin <> 'vmm' AND c.certainty IN ('observed', 'inferred')
+  WHERE c.outcome = 'pending' AND c.origin <> 'vmm'
+    -- Without a probe nobody sees which range an SNP or TDX guest asked for; that it asked, and hangs, shows all the same.
+    AND (c.certainty IN ('observed', 'inferred') OR c.direction IS NULL AND c.attempts = 0 AND c.exit_ns IS NOT NULL)
 ), never AS (
   SELECT conversion_id,
     CASE WHEN end_ns >= exit_ns THEN 'ended' WHEN is_in_kernel THEN 'kernel'
@@ -33,14 +35,14 @@ open_requests AS (
   WHERE origin = 'explicit' AND outcome = 'failed' AND last_errno = 0 AND failed_attempts = 0 AND resume_ns IS NOT NULL
     AND certainty IN ('observed', 'inferred')
 ), cases AS (
-  SELECT c.*, n.class, n.until_ns, n.asked_ns, n.is_in_kernel, n.until_ns - n.asked_ns AS open_ns,
+  SELECT c.* REPLACE (CASE WHEN c.direction IS NULL THEN 'inferred' ELSE c.certainty END AS certainty), n.class, n.until_ns, n.asked_ns, n.is_in_kernel, n.until_ns - n.asked_ns AS open_ns,
     lost_within(coalesce(c.request_ns, c.exit_ns), n.until_ns) AS doubtful,
     evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence
   FROM (SELECT * FROM never UNION ALL BY NAME SELECT * FROM dropped UNION ALL BY NAME SELECT * FROM half) n JOIN conversion c USING (conversion_id)
 ), summed AS (
   SELECT vm_id, class, doubtful, count(*) AS n, arg_max(conversion_id, struct_pack(open_ns := open_ns, first := -conversion_id)) AS conversion_id,
     min(coalesce(request_ns, exit_ns)) AS since_ns, max(until_ns) AS last_ns, min(certainty) AS certainty,
-    string_agg(concat(direction, ' ', fmt_range(gpa, size)), ', ' ORDER BY open_ns DESC, conversion_id) AS ranges,
+    string_agg(concat(coalesce(direction, 'conversion of'), ' ', fmt_range(gpa, size)), ', ' ORDER BY open_ns DESC, conversion_id) AS ranges,
     list(evidence ORDER BY open_ns DESC, conversion_id)[1:10] AS evidence
   FROM cases GROUP BY vm_id, class, doubtful
 ), worst AS (
@@ -64,7 +66,7 @@ open_requests AS (
 )
 SELECT CASE WHEN class = 'half' THEN 'warning' ELSE 'error' END AS severity, CASE WHEN doubtful THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, gmem_id, vcpu,
-  concat(direction, ' ', fmt_range(gpa, size), ': ',
+  concat(coalesce(direction, 'conversion of'), ' ', fmt_range(gpa, size), ': ',
     CASE class
       WHEN 'dropped' THEN concat('the vCPU ran on without it, and the guest faulted on the memory ', fmt_ns(open_ns), ' later')
       WHEN 'half' THEN concat('the vCPU ran on with a part of it, ', attempts, ' ioctl(s) that do not cover the range')

@@ -66,7 +66,7 @@ WITH boots AS (
   FROM boots b JOIN gmem_interval i ON i.vm_id = b.vm_id AND (i.attribute = 'shared' OR i.shareability = 'shared') AND i.gpa IS NOT NULL
     AND i.from_ns < b.reboot_ns AND coalesce(i.to_ns, 9223372036854775807) > b.reboot_ns
   JOIN conversion c ON c.vm_id = b.vm_id AND c.epoch = b.epoch AND c.origin = 'explicit' AND c.direction = 'to_private' AND c.outcome = 'done'
-    AND c.gpa < i.gpa + i.size AND c.gpa + c.size > i.gpa AND c.commit_ns <= coalesce(i.to_ns, 9223372036854775807) + 1000000
+    AND c.gpa < i.gpa + i.size AND c.gpa + c.size > i.gpa AND c.commit_ns - 1000000 <= coalesce(i.to_ns, 9223372036854775807)
   GROUP BY b.vm_id, b.epoch
 ), resets AS (
   SELECT b.vm_id, b.epoch, sum(c.size) / 4096 AS pages, count(*) AS calls, list(struct_pack(gpa := c.gpa, size := c.size)) AS places
