@@ -90,7 +90,7 @@ SELECT CASE WHEN class = 'half' THEN 'warning' ELSE 'error' END AS severity, CAS
     CASE WHEN c.others IS NULL THEN NULL ELSE concat('of the ', c.others, ' other vCPU', CASE WHEN c.others > 1 THEN 's ' ELSE ' ' END, c.running, ' ran on') END,
     CASE WHEN n > 1 THEN concat('all: ', ranges) END,
     CASE WHEN class IN ('ended', 'dropped', 'half') THEN 'proof that it cannot come any more' ELSE concat('open for more than ', fmt_ns($open_ns)) END
-  ], line -> line IS NOT NULL) AS details,
+  ], lambda line: line IS NOT NULL) AS details,
   since_ns, last_ns AS until_ns, n AS count, certainty,
   CASE WHEN class = 'dropped' THEN 'the VMM dropped the request and told the guest nothing: look at how it handles KVM_EXIT_HYPERCALL'
     WHEN class = 'half' THEN 'the VMM converted a part and let the guest run: look at how it splits a range over memslots, and at what it answers'

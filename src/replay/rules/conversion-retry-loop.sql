@@ -89,7 +89,7 @@ SELECT 'warning' AS severity, CASE WHEN doubtful THEN 'inconclusive' ELSE 'fail'
       ' (', coalesce(CAST(worst.holder.tid AS VARCHAR), '?'), ') on offset ', fmt_hex(worst.holder.place), ', taken ', fmt_ns(worst.since_ns - worst.holder.taken_ns), ' before the first try') END,
     CASE WHEN errno = 11 AND u.unmaps > 0 THEN concat('the failed tries of the VM unmapped memory from the host ', u.unmaps, ' times, to be faulted in again') END,
     CASE WHEN n > 1 THEN concat('all, with their number of tries: ', places) END
-  ], line -> line IS NOT NULL) AS details,
+  ], lambda line: line IS NOT NULL) AS details,
   since_ns, until_ns, CAST(total AS BIGINT) AS count, certainty,
   CASE WHEN what = 'requests' THEN 'the VMM refuses and the guest asks again: look at why the VMM says no'
     WHEN what LIKE 'faults%' THEN 'the memory is in the wanted state and the guest faults all the same: a slot without guest_memfd, a closed descriptor, or the wrong range'

@@ -184,7 +184,7 @@ SELECT
     CASE WHEN c.others IS NULL THEN NULL ELSE concat('of the ', c.others, ' other vCPU', CASE WHEN c.others > 1 THEN 's ' ELSE ' ' END, c.running, ' ran on meanwhile (', fmt_count(c.entries), ' entries)',
       CASE WHEN c.stopped > 0 THEN concat(', ', c.stopped, ' stood still for a conversion of its own, too') ELSE '' END) END,
     CASE WHEN worst.others IS NULL THEN NULL ELSE concat('also ', worst.others, CASE WHEN n > 5 THEN ', …' ELSE '' END) END
-  ], line -> line IS NOT NULL) AS details,
+  ], lambda line: line IS NOT NULL) AS details,
   since_ns, until_ns, n AS count, certainty,
   CASE WHEN is_paused THEN concat('the VMM held all vCPUs for ', fmt_ns(held_ns), ' of it (signals took them out of KVM_RUN): stop, migration or snapshot')
     WHEN is_large THEN concat('it is large: ', fmt_ns(whole_ns / (size / 4096)), ' a page, where ', fmt_ns(usual_a_page), ' is usual')

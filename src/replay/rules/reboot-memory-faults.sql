@@ -115,7 +115,7 @@ SELECT CASE WHEN n >= $error_excess AND cost_ns > $error_ratio * estimate_ns THE
     CASE WHEN requests > 0 THEN concat('the guest itself took back ', fmt_count(taken_pages), ' of the shared pages by ', fmt_count(requests), ' requests, the first ', fmt_ns(after_ns), ' after the reboot') END,
     CASE WHEN reset_pages > 0 THEN concat('the VMM reset ', fmt_count(reset_pages), ' pages in ', fmt_count(calls), ' ioctls (', fmt_ns(reset_ns), '), and these were not among them') END,
     concat('the reboot is ', reboot_certainty, ': ', how)
-  ], line -> line IS NOT NULL) AS details,
+  ], lambda line: line IS NOT NULL) AS details,
   reboot_ns AS since_ns, until_ns, n AS count, certainty,
   CASE WHEN is_new_vm THEN 'set the guest''s memory private before the first KVM_RUN at every boot, as before the first'
     WHEN reset_pages > 0 THEN 'the reset at the reboot does not cover all that was shared: reset every shared range'

@@ -84,7 +84,7 @@ SELECT 'error' AS severity, CASE WHEN doubtful THEN 'inconclusive' ELSE 'fail' E
       WHEN class = 'ended' THEN concat('leaked, not busy: its holder had ended ', fmt_ns(trace_end - holder_end_ns), ' before the end of the trace')
       WHEN is_torn_down THEN 'leaked, not busy: it went only when the kernel dropped everything of the VM or its process'
       ELSE 'leaked, not busy: its VM or holder ended, and nobody had dropped it' END
-  ], line -> line IS NOT NULL) AS details,
+  ], lambda line: line IS NOT NULL) AS details,
   since_ns, until_ns, n AS count, certainty,
   CASE WHEN is_dma THEN 'a DMA mapping still covers it: unmap before converting'
     ELSE 'find who took it (record page_ref with a stacktrace trigger) and let it drop the reference before the conversion' END AS hint,

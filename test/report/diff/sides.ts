@@ -28,7 +28,17 @@ export function makeCount(metric: string, label: string, pieces: readonly number
 
 export function makeFinding(rule: string, change: Partial<Finding> = {}): Finding {
   return {
-    ...{ id: 1, rule, severity: 'warning', verdict: 'fail', vm: 1, gmem: 1, vcpu: 0, title: `${rule} took 3 ms` },
+    ...{
+      id: 1,
+      rule,
+      severity: 'warning',
+      verdict: 'fail',
+      vm: 1,
+      gmem: 1,
+      vcpu: 0,
+      title: `${rule} took 3 ms`,
+      details: [],
+    },
     ...{ sinceNs: 1n, untilNs: 2n, count: 1, certainty: 'observed', hint: null, thresholds: null, evidence: [] },
     ...change,
   };
