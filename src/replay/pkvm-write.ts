@@ -2,13 +2,14 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { orNull } from './event.js';
 import { tidOf } from './lives.js';
-import { endOf, writeTable, type Tables } from './result-tables.js';
+import { isTeardown, writeTable, type Tables } from './result-tables.js';
 
 /** Shorter references are noise of the kernel's own paths (references.ts). */
 const SHORTEST_KEPT_NS = 1_000_000;
 
 /** Rows of page_ref for frames of protected guests; a plain reference counts only where the guest took the page back. */
-export function writeFrameReferences({ store, replay, tasks, facts, ns }: Tables): void {
+export function writeFrameReferences(tables: Tables): void {
+  const { store, replay, tasks, ns } = tables;
   const { pkvm } = replay;
   const held = [...pkvm.references, ...[...pkvm.frames.values()].flatMap((frame) => frame.out)];
   const kept = held.filter((ref) => !(ref.droppedNs - ref.takenNs < SHORTEST_KEPT_NS));
@@ -20,7 +21,6 @@ export function writeFrameReferences({ store, replay, tasks, facts, ns }: Tables
         (c) => c.vm === ref.vm && c.gpa === ref.gpa && c.commitNs > ref.takenNs && !(c.commitNs > ref.droppedNs),
       );
       if (ref.how === 'get' && !isTakenBack) continue;
-      const isTeardown = ref.droppedNs > ref.vm.lastRunNs || ref.droppedNs >= endOf(ref.vm, facts);
       writer.add({
         vm_id: ref.vm.identity.id,
         gmem_id: null,
@@ -33,7 +33,7 @@ export function writeFrameReferences({ store, replay, tasks, facts, ns }: Tables
         how: ref.how,
         taken_ns: ns(ref.takenNs),
         dropped_ns: ns(ref.droppedNs),
-        dropped_by: Number.isNaN(ref.droppedNs) ? null : isTeardown ? 'teardown' : 'holder',
+        dropped_by: Number.isNaN(ref.droppedNs) ? null : isTeardown(tables, ref.vm, ref) ? 'teardown' : 'holder',
         blocks_conversion: null,
         holder_end_ns: ns(replay.identity.endOfThread(ref.tid)),
         certainty: 'observed',

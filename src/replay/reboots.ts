@@ -7,7 +7,7 @@ import { PAGE_SIZE } from '../base/units.js';
 import { isSharedState } from './axes.js';
 import { changeRange, forEachOfAll, makeIntervalMap, stateAt, type IntervalMap } from './intervals.js';
 import type { Certainty } from './identity.js';
-import { stateOf, type Replay, type Thread, type VmState } from './state.js';
+import { stateOf, type BootState, type Replay, type Thread, type VmState } from './state.js';
 
 /** ioctls that set the registers of a vCPU: KVM_SET_REGS, _SREGS, _SREGS2; arm64 KVM_ARM_VCPU_INIT. */
 const STATE_SETTING = new Set([0x4090ae82, 0x4138ae84, 0x4140aecd, 0x4020aeae]);
@@ -93,7 +93,7 @@ export function noteRunResult(replay: Replay, thread: Thread, result: number): v
 
 /** A reset or shutdown exit, or a write to the reset port. */
 export function noteResetSign(thread: Thread, ts: number): void {
-  if (thread.vm) Object.assign(thread.vm.boot, { resetSign: ts, resetBy: thread.tid });
+  if (thread.vm) Object.assign(thread.vm.boot, { resetSign: ts, resetBy: thread.tid, ranOn: false });
 }
 
 /** A VMM that makes a new VM for a guest that resets does so at once (ours: no source gives a time). */
@@ -105,7 +105,8 @@ function noteNewVm(replay: Replay, vm: VmState): void {
     (other) =>
       other !== vm &&
       other.identity.process === vm.identity.process &&
-      other.boot.resetSign >= other.lastRunNs &&
+      !Number.isNaN(other.boot.resetSign) &&
+      !other.boot.ranOn &&
       vm.identity.fromTs - other.boot.resetSign <= TAKEOVER_WITHIN_NS &&
       !(other.identity.goneTs <= vm.identity.fromTs) &&
       !(other.identity.fromTs > vm.identity.fromTs),
@@ -125,9 +126,14 @@ function noteNewVm(replay: Replay, vm: VmState): void {
   });
 }
 
-/** A vCPU enters or leaves the guest. After a reset exit the others run on until they are kicked: that counts no more. */
+/** A vCPU enters or leaves the guest. */
 export function noteAlive(vm: VmState, ts: number): void {
-  if (Number.isNaN(vm.boot.resetSign)) vm.lastRunNs = ts;
+  vm.lastRunNs = ts;
+}
+
+/** The vCPU that asked for a reset runs on in its VM. The others run until they are kicked, which tells nothing. */
+function noteRunOn(boot: BootState, thread: Thread): void {
+  if (boot.resetBy === thread.tid) boot.ranOn = true;
 }
 
 /** KVM_RUN on a vCPU: a reset that was going on is over. */
@@ -144,8 +150,8 @@ export function noteRun(replay: Replay, thread: Thread, fd: number, ts: number):
   if (!boot.hasRun) noteNewVm(replay, vm);
   boot.hasRun = true;
   boot.runFailed = false;
-  // Only the vCPU that asked for the reset shows by running on that there was none.
-  if (Number.isNaN(boot.resetSign) || boot.resetBy === thread.tid) vm.lastRunNs = ts;
+  noteAlive(vm, ts);
+  noteRunOn(boot, thread);
   if (boot.resetting) {
     boot.resetting.sharedPages = countShared(vm);
     boot.resetting = null;
@@ -171,7 +177,7 @@ export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: numbe
   if (vm) noteAlive(vm, ts);
   if (!vm || replay.sources.ioctls || Number.isNaN(rip) || Number.isNaN(thread.vcpu)) return;
   const { boot } = vm;
-  vm.lastRunNs = ts;
+  noteRunOn(boot, thread);
   const isRepaired = boot.runFailed;
   boot.runFailed = false;
   if (isRepaired) return;

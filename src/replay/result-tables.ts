@@ -37,6 +37,19 @@ export function writeTable(store: Store, name: string, fill: (writer: RowWriter)
   writer.close();
 }
 
+/**
+ * Whether a reference went only when the kernel dropped everything: after its VM's last run, or with its end (reference
+ * chapter 07 §7). A holder that was still alive let go by itself.
+ */
+export function isTeardown(
+  { replay, facts }: Results,
+  vm: VmState,
+  { tid, droppedNs }: { readonly tid: number; readonly droppedNs: number },
+): boolean {
+  if (replay.identity.endOfThread(tid) > droppedNs) return false;
+  return droppedNs > vm.lastRunNs || droppedNs >= endOf(vm, facts);
+}
+
 /** End of a VM: its own event, or the end of the last of its vCPU threads; NaN where neither was seen. */
 export function endOf(vm: VmState, facts: Facts): number {
   if (!Number.isNaN(vm.identity.endTs)) return vm.identity.endTs;

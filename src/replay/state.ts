@@ -209,6 +209,8 @@ export interface BootState {
   resetSign: number;
   /** The thread whose exit that was. */
   resetBy: number;
+  /** That thread has run on since. */
+  ranOn: boolean;
   readonly firstRip: Map<number, number>;
   readonly left: Set<number>;
   readonly back: Map<number, number>;
@@ -368,6 +370,7 @@ function makeVmState(identity: VmIdentity): VmState {
       runFailed: false,
       resetSign: NaN,
       resetBy: NaN,
+      ranOn: false,
       firstRip: new Map(),
       left: new Set(),
       back: new Map(),

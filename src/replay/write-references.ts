@@ -5,7 +5,7 @@ import type { Gmem } from './gmems.js';
 import { tidOf } from './lives.js';
 import type { FramePage, Reference } from './references.js';
 import type { AttemptRecord, Conversion } from './state.js';
-import { endOf, writeTable, type Tables } from './result-tables.js';
+import { isTeardown, writeTable, type Tables } from './result-tables.js';
 
 const EAGAIN = 11;
 /** Pages of one call are taken (and dropped) within this time. */
@@ -97,7 +97,7 @@ function blocks(tables: Tables, run: Run, { conversion, attempt }: Blocked): boo
 }
 
 function writeRuns(tables: Tables): void {
-  const { store, replay, tasks, facts, ns } = tables;
+  const { store, replay, tasks, ns } = tables;
   const blocked = blockedAttempts(tables);
   writeTable(store, 'page_ref', (writer) => {
     for (const run of groupRuns(tables)) {
@@ -106,7 +106,7 @@ function writeRuns(tables: Tables): void {
       // A plain reference that hinders nobody is the kernel's own business, however long it lasts.
       if (how === 'get' && !hit) continue;
       const vm = run.gmem?.vm ?? null;
-      const isTeardown = vm !== null && (run.droppedNs > vm.lastRunNs || run.droppedNs >= endOf(vm, facts));
+      const isLate = vm !== null && isTeardown(tables, vm, { tid, droppedNs: run.droppedNs });
       writer.add({
         vm_id: vm?.identity.id ?? null,
         gmem_id: run.gmem?.id ?? null,
@@ -119,7 +119,7 @@ function writeRuns(tables: Tables): void {
         how,
         taken_ns: ns(run.takenNs),
         dropped_ns: ns(run.droppedNs),
-        dropped_by: Number.isNaN(run.droppedNs) ? null : isTeardown ? 'teardown' : 'holder',
+        dropped_by: Number.isNaN(run.droppedNs) ? null : isLate ? 'teardown' : 'holder',
         blocks_conversion: hit?.id ?? null,
         holder_end_ns: ns(replay.identity.endOfThread(tid)),
         certainty: 'observed',

@@ -6,6 +6,14 @@ const exit = (why: string): string => `kvm_exit: ${why}, PC: 0xffff800080012340`
 const entry = (pc = '0xffff800080012344'): string => `kvm_entry: PC: ${pc.padEnd(18, '0')}`;
 const HVC = exit('TRAP: HSR_EC: 0x0016 (HVC64)');
 
+const ask = (hvc: string, answer: string): string => `
+  vcpu0: ${HVC}
+  vcpu0: kvm_hvc_arm64: HVC at 0xffff800080012340 (r0: 0x00000000${hvc}, imm: 0x0)
+  ${toUserspace('vcpu0', 'KVM_EXIT_HYPERCALL (3)')}
+  vcpu0: ${kvmRun(VCPU_FD[0])}
+  vcpu0: runenter: (kvm_arch_vcpu_ioctl_run+0x0/0x8e0) vcpu=0xffff000012340000 vcpu_id=0 kvm=0xffff000012345000 reason=0x3 u0=0xc u1=0x80003000 u2=0x1 u3=0x10 ret=${answer}
+  vcpu0: ${entry()}`;
+
 const MADE = `
   vmm: sys_ioctl(fd: 4, cmd: 0xae01, arg: 0)
   vmm: sys_ioctl -> 0x5
@@ -44,6 +52,13 @@ describe('arm64', () => {
     expect(told.reboot).toHaveLength(1);
     expect(told.memory_fault).toEqual([]);
     expect(told.finding).toEqual([]);
+  });
+
+  it('a page that the VMM refuses to unshare: kvm_run at the next KVM_RUN names it', async () => {
+    const told = await tell(MADE, ask('c6000004', '0x16'));
+    expect(told.conversion).toMatchObject([
+      { gpa: 0x80003000, size: 4096, direction: 'to_private', request: 'pkvm-hvc', outcome: 'refused', attempts: 0 },
+    ]);
   });
 
   it('PSCI SYSTEM_OFF is no reset', async () => {

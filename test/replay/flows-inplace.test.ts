@@ -69,6 +69,28 @@ describe('KVM_SET_MEMORY_ATTRIBUTES2 on the guest_memfd', () => {
     expect(told.finding).toEqual([]);
   });
 
+  it('the number of a descriptor that is used again says nothing of the file before', async () => {
+    const bind = BOUND.split('\n')
+      .filter((line) => !line.includes('bind_commit'))
+      .join('\n');
+    const told = await tell(
+      makesVm() + bind + starts(0),
+      'vmm: sys_close(fd: 6)\nvmm: sys_close(fd: 5)',
+      makesVm() + bind.replaceAll('a5f9000', 'a600000') + starts(0),
+      asksByHypercall(0, 'private', RAM, PAGE),
+      ioctl('vcpu0', SET_ATTRIBUTES, '0x0', probed('vcpu0', 0, 1, 8, 0)),
+      runsAgain(0),
+    );
+    expect(told.gmem).toMatchObject([
+      { vm_id: 1, inode: null },
+      { vm_id: 2, inode: 883 },
+    ]);
+    expect(told.binding).toMatchObject([
+      { vm_id: 1, gmem_id: 1 },
+      { vm_id: 2, gmem_id: 2 },
+    ]);
+  });
+
   it('the probe names inode and offset, the binding the gpa', async () => {
     const told = await tell(
       RUNNING_BOUND,

@@ -97,6 +97,15 @@ describe('SNP: page state change through the GHCB', () => {
     expect(told.gmem_interval.every((i) => i['attribute'] !== 'shared')).toBe(true);
   });
 
+  it('refused without a try: kvm_run at the next KVM_RUN names range and direction', async () => {
+    const runEnter = `vcpu0: runenter: (kvm_arch_vcpu_ioctl_run+0x4/0x2b3 [kvm]) vcpu=0xffff88810c81ea00 vcpu_id=0 kvm=0xffff88810c80f000 reason=0x3 u0=0xc u1=0x${GPA.toString(16)} u2=0x200 u3=0x0 ret=0x16`;
+    const told = await tell(RUNNING, psc, hypercallExit, run, runEnter, pscDone('100000000'), entry);
+    expect(told.conversion.slice(1)).toMatchObject([
+      { gpa: GPA, size: 0x20_0000, direction: 'to_shared', outcome: 'refused', certainty: 'observed', attempts: 0 },
+    ]);
+    expect(told.gmem_interval.every((i) => i['attribute'] !== 'shared')).toBe(true);
+  });
+
   it('an operation that KVM does silently (SMASH) asks for nothing', async () => {
     const told = await tell(RUNNING, psc, pscDone(), entry);
     expect(told.conversion).toHaveLength(1);

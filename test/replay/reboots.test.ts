@@ -226,6 +226,19 @@ describe('a new VM takes over', () => {
     ]);
   });
 
+  it('after a reset exit that another vCPU hears of only when it runs again', async () => {
+    const late = `
+      vcpu1: ${kvmExit(1, 'IO_INSTRUCTION')}
+      ${toUserspace('vcpu1', 'KVM_EXIT_IO (2)')}`;
+    const told = await tell(makesVm(4) + starts(0) + starts(1), late, tripleFault, runsAgain(1), kicked, rebuilt);
+    expect(told.reboot).toMatchObject([{ vm_id: 2, epoch: 1, certainty: 'inferred' }]);
+  });
+
+  it('not after one that its own vCPU ran on from', async () => {
+    const told = await tell(makesVm(4) + starts(0) + starts(1), tripleFault, runsAgain(0), kicked, rebuilt);
+    expect(told.reboot).toEqual([]);
+  });
+
   it('without one: another guest', async () => {
     const told = await tell(makesVm(4) + starts(0) + starts(1), kicked, rebuilt);
     expect(told.vm).toHaveLength(2);
