@@ -231,7 +231,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
   const thread = threadOf(replay, ev.tid, ev.ts);
   followCpu(replay, thread, ev);
   if (!canFollow(replay, thread, ev)) noteGap(replay, thread, ev);
-  thread.phase = phaseAfter(thread.phase, ev);
+  thread.phase = phaseAfter(thread, ev);
   thread.seenNs = ev.ts;
   switch (kind) {
     case KIND.guest_exit:

@@ -7,6 +7,7 @@ import { PAGE_SIZE } from '../base/units.js';
 import { isSharedState } from './axes.js';
 import { changeRange, forEachOfAll, makeIntervalMap, stateAt, type IntervalMap } from './intervals.js';
 import type { Certainty } from './identity.js';
+import { abandonUnshare } from './unshare-exits.js';
 import { stateOf, type BootState, type Replay, type Thread, type VmState } from './state.js';
 
 /** ioctls that set the registers of a vCPU: KVM_SET_REGS, _SREGS, _SREGS2; arm64 KVM_ARM_VCPU_INIT. */
@@ -48,6 +49,8 @@ function startEpoch(replay: Replay, vm: VmState, ts: number, how: string, certai
   boot.resetSign = NaN;
   boot.left.clear();
   boot.back.clear();
+  // What the old guest wished for is not done by the new one running.
+  for (const thread of replay.threads.values()) if (thread.vm === vm) abandonUnshare(replay, thread.tid);
 }
 
 /** An ioctl on a vCPU sets its state: with every vCPU of a VM that has run, the guest starts over. */
@@ -99,14 +102,24 @@ export function noteResetSign(thread: Thread, ts: number): void {
 /** A VMM that makes a new VM for a guest that resets does so at once (ours: no source gives a time). */
 const TAKEOVER_WITHIN_NS = 60_000_000_000;
 
-/** A VM runs for the first time: after a reset exit of another VM of its process that never ran again, it is its reboot. */
-function noteNewVm(replay: Replay, vm: VmState): void {
+/** A VM's threads are gone, or this one of them runs another VM. */
+function isLeft({ identity }: Replay, vm: VmState, tid: number, ts: number): boolean {
+  const threads = [...vm.identity.vcpus.values()].map((vcpu) => vcpu.tid);
+  return threads.includes(tid) || threads.every((own) => identity.endOfThread(own) <= ts);
+}
+
+/**
+ * A VM runs for the first time: made after a reset exit of another VM of its process that never ran again and that its
+ * threads have left, it is its reboot.
+ */
+function noteNewVm(replay: Replay, vm: VmState, tid: number, ts: number): void {
   const before = replay.vms.findLast(
     (other) =>
       other !== vm &&
       other.identity.process === vm.identity.process &&
-      !Number.isNaN(other.boot.resetSign) &&
+      other.boot.resetSign <= vm.identity.fromTs &&
       !other.boot.ranOn &&
+      isLeft(replay, other, tid, ts) &&
       vm.identity.fromTs - other.boot.resetSign <= TAKEOVER_WITHIN_NS &&
       !(other.identity.goneTs <= vm.identity.fromTs) &&
       !(other.identity.fromTs > vm.identity.fromTs),
@@ -147,7 +160,7 @@ export function noteRun(replay: Replay, thread: Thread, fd: number, ts: number):
     thread.vcpu = found.record.arg;
   }
   const { boot } = vm;
-  if (!boot.hasRun) noteNewVm(replay, vm);
+  if (!boot.hasRun) noteNewVm(replay, vm, thread.tid, ts);
   boot.hasRun = true;
   boot.runFailed = false;
   noteAlive(vm, ts);
@@ -172,7 +185,7 @@ export function noteResetCost(vm: VmState | null, durationNs: number): void {
  */
 export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: number): void {
   const { vm } = thread;
-  if (vm && !vm.boot.hasRun) noteNewVm(replay, vm);
+  if (vm && !vm.boot.hasRun) noteNewVm(replay, vm, thread.tid, ts);
   if (vm) vm.boot.hasRun = true;
   if (vm) noteAlive(vm, ts);
   if (!vm || replay.sources.ioctls || Number.isNaN(rip) || Number.isNaN(thread.vcpu)) return;

@@ -179,6 +179,8 @@ function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt): void {
   const isRetry =
     last !== null &&
     last.outcome === 'failed' &&
+    last.vm === attempt.vm &&
+    last.epoch === (attempt.vm?.epoch ?? 0) &&
     last.direction === attempt.direction &&
     last.size === attempt.size &&
     (last.gpa === attempt.gpa || last.offset === attempt.offset);

@@ -51,7 +51,7 @@ export function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): bool
 }
 
 /** Where an event leaves the thread. */
-export function phaseAfter(phase: RunPhase, ev: MemoryEvent): RunPhase {
+export function phaseAfter({ phase, vcpu }: Thread, ev: MemoryEvent): RunPhase {
   switch (ev.kind) {
     case KIND.guest_exit:
       return 'kernel';
@@ -60,6 +60,8 @@ export function phaseAfter(phase: RunPhase, ev: MemoryEvent): RunPhase {
     case KIND.user_exit:
       return 'user';
     case KIND.ioctl_enter:
+      // The number may be any device's: a thread of no vCPU is followed once it shows that it runs a guest.
+      if (phase === 'unknown' && Number.isNaN(vcpu)) return phase;
       return ev.value === KVM_RUN ? 'kernel' : 'user';
     default:
       return phase;

@@ -89,7 +89,8 @@ export function completeOptions(given: Partial<SimulateOptions>): SimulateOption
   checkRange('--vms', options.vms, 1, 26);
   checkRange('--vcpus', options.vcpus, 1, 64);
   checkRange('--conversions', options.conversions, 0, 1_000_000);
-  checkRange('--memory', options.memory, 16 * 2 ** 20, 2 ** 42);
+  // the shared bit of a software-protected VM is bit 39: its memory lies below
+  checkRange('--memory', options.memory, 16 * 2 ** 20, platform === 'x86-sw' ? 2 ** 37 : 2 ** 42);
   for (const name of ['stalls', 'retries', 'refusals', 'leaks', 'unanswered', 'reboots', 'noise'] as const) {
     checkRange(`--${name}`, options[name], 0, 100_000);
   }

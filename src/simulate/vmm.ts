@@ -7,7 +7,17 @@ import type { Flow, Task } from './host.js';
 import type { Gmem, PinJob, Slot, Trouble, Vm } from './model.js';
 import { slotOf } from './model.js';
 import { askDrop } from './pins.js';
-import { drainBatch, EMPTY_SPTE, dropRef, foliosIn, probeAt, takeRef, truncateFolios, unmapHost } from './pages.js';
+import {
+  cacheFields,
+  drainBatch,
+  EMPTY_SPTE,
+  dropRef,
+  foliosIn,
+  probeAt,
+  takeRef,
+  truncateFolios,
+  unmapHost,
+} from './pages.js';
 import { setRange, valueOf } from './ranges.js';
 import type { Attempt, Conversion } from './truth.js';
 
@@ -178,7 +188,14 @@ function* discardOther(task: Task, vm: Vm, { gpa, size, isPrivate }: Order): Flo
   const start = gpa / PAGE_SIZE;
   const body = function* (): Flow<number> {
     yield* emit(task, 'kvm_unmap_hva_range', { start: hva, end: hva + size });
-    for (let gfn = start; gfn < (gpa + size) / PAGE_SIZE && vm.shared.size > 0; gfn++) vm.shared.delete(gfn);
+    for (let gfn = start; gfn < (gpa + size) / PAGE_SIZE && vm.shared.size > 0; gfn++) {
+      const pfn = vm.shared.get(gfn);
+      vm.shared.delete(gfn);
+      if (pfn === undefined || slot.backingFd === null) continue;
+      const index = gfn - slot.gpa / PAGE_SIZE;
+      const fields = cacheFields(vm.world.shmemDevice, slot.backingInode, index, pfn);
+      yield* emit(task, 'mm_filemap_delete_from_page_cache', fields);
+    }
     yield run(vm.random.int(1_000, 4_000));
     return 0;
   };

@@ -50,8 +50,9 @@ function carriedBy({ options }: SimulatedRun): string[] {
   const has = new Set(options.sources);
   const isInPlace = options.mechanism !== 'vm-attributes';
   const carries = ['times', 'faults'];
-  // an ioctl on a guest_memfd shows its range to probes only; hypercalls of software-protected VMs show theirs themselves
-  const hasRanges = !isInPlace || has.has('probes') || (options.platform === 'x86-sw' && has.has('syscalls'));
+  // An ioctl on a guest_memfd shows its range to probes only, and so does a refused request of TDX and SNP.
+  const showsRefusals = options.platform === 'x86-sw' || options.refusals === 0;
+  const hasRanges = has.has('probes') || (!isInPlace && showsRefusals);
   if (hasRanges) carries.push('conversions', 'findings');
   if (has.has('syscalls') && hasRanges && options.mechanism !== 'vcpu-run') carries.push('attempts');
   if (has.has('syscalls')) carries.push('reboots', 'punches');

@@ -305,7 +305,10 @@ describe('offsets', () => {
     expect(told.gmem.every((g) => g['inode'] === null)).toBe(true);
   });
 
-  it('a fault of the shared view does not tell an offset of memory that lies elsewhere', async () => {
+  it.each([
+    ['', 'where nothing names the frame'],
+    ['vcpu0: kvm_mmu_spte_requested: gfn 100000 pfn 1093b4 level 1 access f', 'though its frame is mapped'],
+  ])('a fault of the shared view does not tell an offset of memory that lies elsewhere%.0s, %s', async (requested) => {
     const told = await tell(
       makesVm() + setsPrivate(RAM, MIB) + starts(0),
       faults(0, RAM + 2 ** 39),
@@ -314,6 +317,7 @@ describe('offsets', () => {
       `vcpu0: ${kvmExit(0, 'npf')}
        vcpu0: ${kvmPageFault(0, RAM + 2 ** 39)}
        vcpu0: mm_filemap_add_to_page_cache: dev 0:19 ino 42 pfn=0x1093b4 ofs=0 order=0
+       ${requested}
        vcpu0: ${kvmEntry(0)}`,
     );
     expect(told.binding).toEqual([]);

@@ -270,6 +270,19 @@ describe('everybody else', () => {
     expect(told.finding).toEqual([]);
   });
 
+  it('a device’s ioctl of KVM_RUN’s number shows no loss: a refusal is still one', async () => {
+    const told = await tell(
+      RUNNING,
+      `other: sys_ioctl(fd: 9, cmd: 0xae80, arg: 0)
+       other: sys_ioctl -> 0xffffffffffffffe7
+       other: sys_ioctl(fd: 9, cmd: 0xae80, arg: 0)
+       other: sys_ioctl -> 0xffffffffffffffe7`,
+      asksByHypercall(0, 'shared', RAM, PAGE),
+      runsAgain(0),
+    );
+    expect(told.conversion.at(-1)).toMatchObject({ outcome: 'refused', certainty: 'inferred' });
+  });
+
   it('a VMM that punches holes into files that are no guest_memfd', async () => {
     const told = await tell(
       RUNNING,

@@ -1,6 +1,7 @@
 /** Boots of a guest: what is a reboot, what it carries over, and what is none (reference chapter 03, boot epochs). */
 import { describe, expect, it } from 'vitest';
 import {
+  analyse,
   asksByHypercall,
   convertsTo,
   faults,
@@ -8,11 +9,13 @@ import {
   kvmExit,
   kvmRun,
   makesVm,
+  ONE_VM,
   runsAgain,
   setsPrivate,
   starts,
   tell,
   toUserspace,
+  traceText,
   VCPU_FD,
 } from '../support/trace-text.js';
 
@@ -237,6 +240,22 @@ describe('a new VM takes over', () => {
   it('not after one that its own vCPU ran on from', async () => {
     const told = await tell(makesVm(4) + starts(0) + starts(1), tripleFault, runsAgain(0), kicked, rebuilt);
     expect(told.reboot).toEqual([]);
+  });
+
+  it('not where the threads of the one that asked stay with it', async () => {
+    const another = `
+      vmm: sys_ioctl(fd: 4, cmd: 0xae01, arg: 1)
+      vmm: sys_ioctl -> 0xa
+      vmm: sys_ioctl(fd: 0xa, cmd: 0xae41, arg: 0)
+      vmm: sys_ioctl -> 0xb
+      worker: ${kvmRun(0xb)}
+      worker: ${kvmEntry(0)}`;
+    const told = await analyse(
+      traceText([RUNNING, tripleFault, kicked, another, setsRegisters(0), setsRegisters(1), starts(0), starts(1)], {
+        cast: { ...ONE_VM, worker: 'CPU 0/KVM-110 (100) [001]' },
+      }),
+    );
+    expect(told.reboot).toMatchObject([{ vm_id: 1, epoch: 1, certainty: 'observed' }]);
   });
 
   it('without one: another guest', async () => {

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { captureOf, completeOptions, simulate, textLines, truthOf, writeTraceDat } from '../../src/simulate/index.js';
-import type { Mechanism, Platform, SimulatedRun, SimulateOptions } from '../../src/simulate/index.js';
-import { MECHANISMS_OF } from '../../src/simulate/options.js';
+import type { EventSource, Mechanism, Platform, SimulatedRun, SimulateOptions } from '../../src/simulate/index.js';
+import { MECHANISMS_OF, SOURCES } from '../../src/simulate/options.js';
 import { makeRandom } from '../../src/simulate/random.js';
 import { answerTo } from '../support/answer.js';
 import type { Carried, Recording, Truth } from '../support/capture.js';
@@ -60,6 +60,30 @@ export function troubledOptionsOf(platform: Platform, mechanism: Mechanism, seed
     reboots,
     implicit: random.pick([0, 0.2]),
     noise: random.int(0, 5),
+  });
+}
+
+/** Without these nobody could tell the VMs apart by more than their threads. */
+const IDENTITY: ReadonlySet<EventSource> = new Set(['kvm', 'syscalls', 'sched']);
+
+/** Rarer runs: many VMs and vCPUs, up to 1 TiB, several troubles of each kind, and recorders that were not told to record all. */
+export function rareOptionsOf(platform: Platform, mechanism: Mechanism, seed: number): SimulateOptions {
+  const random = makeRandom(seed, 'rare options');
+  const usual = optionsOf(platform, mechanism, seed + 1_000_000);
+  const isInPlace = mechanism !== 'vm-attributes';
+  return completeOptions({
+    ...usual,
+    seed,
+    vms: random.int(1, 6),
+    vcpus: random.int(1, 8),
+    memory: 2 ** random.int(24, platform === 'x86-sw' ? 37 : 40),
+    conversions: random.int(5, 90),
+    stalls: random.int(0, 2),
+    retries: random.int(0, 6),
+    refusals: mechanism === 'vcpu-run' ? 0 : random.int(0, 5),
+    leaks: isInPlace ? random.int(0, 2) : 0,
+    reboots: random.int(0, 4),
+    sources: random.chance(0.5) ? SOURCES : SOURCES.filter((source) => IDENTITY.has(source) || random.chance(0.6)),
   });
 }
 
@@ -125,6 +149,11 @@ export function judgeRun(options: SimulateOptions, format: 'text' | 'dat'): Prom
 /** The run of a seed with nothing lost: the answer must be the truth. Half of the seeds are read as text, half as trace.dat. */
 export function judgeWhole(platform: Platform, mechanism: Mechanism, seed: number): Promise<Verdict> {
   return judgeRun(optionsOf(platform, mechanism, seed), seed % 2 === 0 ? 'text' : 'dat');
+}
+
+/** The same of a rarer run. */
+export function judgeRare(platform: Platform, mechanism: Mechanism, seed: number): Promise<Verdict> {
+  return judgeRun(rareOptionsOf(platform, mechanism, seed), seed % 2 === 0 ? 'text' : 'dat');
 }
 
 /** The run of a seed with 2 to 34 % of its events lost: what is missing is missing, but nothing may be false. */
