@@ -1,6 +1,7 @@
 /** Exits to userspace: which of them is a guest's request, and which a fault on the wrong view. */
 import { PAGE_SIZE } from '../base/units.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
+import { isRealm } from './platforms.js';
 import { isCarried, noteResetSign, noteRunResult, noteSystemEvent } from './reboots.js';
 import { closeRequest, openRequest, TDX_RETRY_WITHIN_NS } from './requests.js';
 import { splitGpa } from './shared-bit.js';
@@ -40,12 +41,13 @@ const EINTR = 4;
 const EXIT_REASON_TDCALL = 77;
 const SVM_EXIT_VMGEXIT = 0x403;
 
-function isMemoryFault(replay: Replay, reason: number, errno: number): boolean {
+function isMemoryFault(replay: Replay, vm: VmState | null, reason: number, errno: number): boolean {
   if (reason === KVM_EXIT_MEMORY_FAULT) return true;
   if (!Number.isNaN(reason)) return false;
-  // The kernel's text shows the errno alone. On arm64 a protected VM's EFAULT is no memory fault exit (reference 02 §8).
+  // The kernel's text shows the errno alone. On arm64 a protected VM's EFAULT is no memory fault exit (reference 02 §8); a
+  // realm's is one: a change of RIPAS ends so (rec_exit_ripas_change of the CCA series, arch/arm64/kvm/rmi-exit.c).
   if (errno !== -EFAULT && errno !== -EHWPOISON) return false;
-  return !replay.sources.isArm;
+  return !replay.sources.isArm || (vm !== null && isRealm(replay, vm));
 }
 
 /** KVM_CREATE_VM's types of x86: how a guest of that type asks (arch/x86/include/uapi/asm/kvm.h). */
@@ -228,7 +230,7 @@ function handleUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
     onTouchFault(replay, thread, ev, touched);
     return;
   }
-  if (isMemoryFault(replay, reason, errno)) onMemoryFault(replay, thread, ev, reason);
+  if (isMemoryFault(replay, thread.vm, reason, errno)) onMemoryFault(replay, thread, ev, reason);
   else if (reason === KVM_EXIT_SYSTEM_EVENT) noteSystemEvent(replay, thread, ev.ts);
   else if (reason === KVM_EXIT_SHUTDOWN) noteResetSign(thread, ev.ts);
 }

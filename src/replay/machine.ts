@@ -305,6 +305,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       else references.forgetFrame(ev.value);
       return onPage(replay, thread, ev, true);
     case KIND.page_delete:
+      references.noteDeleted(ev);
       return onPage(replay, thread, ev, false);
     case KIND.spte_requested:
       // In place one file serves both views; else the frame may be of the other backing.
@@ -316,9 +317,9 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
     case KIND.spte_set:
       return onMapped(thread, ev);
     case KIND.dma_map:
+      return references.noteMapped(ev, replay.identity.processOf(ev.tid, ev.ts), thread.ioctl?.cmd ?? NaN);
     case KIND.dma_unmap:
-      references.noteDma(ev, kind === KIND.dma_map);
-      return;
+      return references.noteUnmapped(ev, replay.identity.processOf(ev.tid, ev.ts));
     case KIND.pio_write:
       return noteResetSign(thread, ev.ts);
     case KIND.hvc:

@@ -14,11 +14,17 @@ const X86_TYPES: Readonly<Record<number, string>> = {
 /** KVM_VM_TYPE_ARM_PROTECTED (include/uapi/linux/kvm.h, 7.2 and later). */
 const KVM_VM_TYPE_ARM_PROTECTED = 0x80000000;
 
+/** Bits 11:8 of an arm64 VM's type: 1 = realm (KVM_VM_TYPE_ARM_REALM of the CCA series, v1 to v12; not upstream). */
+export function isRealm({ sources }: Replay, { identity }: VmState): boolean {
+  return sources.isArm && Math.floor(identity.type / 256) % 16 === 1;
+}
+
 /** The name of the platform as the database has it, null where nothing tells. */
 export function platformOf(replay: Replay, vm: VmState): string | null {
   const { type, isProtected } = vm.identity;
   if (isProtected !== null) return isProtected ? 'pkvm' : 'plain';
   if (!Number.isNaN(type)) {
+    if (isRealm(replay, vm)) return 'cca';
     if (replay.sources.isArm) return type >= KVM_VM_TYPE_ARM_PROTECTED ? 'pkvm' : 'plain';
     return X86_TYPES[type] ?? null;
   }

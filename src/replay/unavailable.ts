@@ -43,6 +43,21 @@ function pkvmGap(replay: Replay): Figure | null {
   };
 }
 
+/**
+ * The RMM answers a realm's calls; what reaches KVM ends in an exit for a memory fault. No tracepoint names the range or
+ * says whether the guest asked (RSI_IPA_STATE_SET) or touched the page; a probe on KVM_RUN's start shows the range.
+ */
+function realmGap(replay: Replay): Figure | null {
+  if (!replay.vms.some((vm) => platformOf(replay, vm) === 'cca')) return null;
+  return {
+    what: 'cca-ripas',
+    sources: ['probe kvm_arch_vcpu_ioctl_run'],
+    missing:
+      'a realm’s RIPAS changes are seen only as exits and by the ioctl that answers them; calls that the RMM answers itself are not seen',
+    record: 'a probe on kvm_arch_vcpu_ioctl_run that reads kvm_run (reason, u0, u1, u2)',
+  };
+}
+
 export async function writeUnavailable({ store, statements, replay }: Tables): Promise<void> {
   const [enabled, seen] = [await readEnabled(store), await readSeen(store)];
   const has = (source: string): boolean => {
@@ -50,8 +65,8 @@ export async function writeUnavailable({ store, statements, replay }: Tables): P
     return source.startsWith('event ') && enabled.has(source.slice('event '.length).replace('.', ':'));
   };
   writeTable(store, 'unavailable', (writer) => {
-    const gap = pkvmGap(replay);
-    for (const { what, sources, missing, record } of gap ? [...FIGURES, gap] : FIGURES)
+    const gaps = [pkvmGap(replay), realmGap(replay)].filter((gap) => gap !== null);
+    for (const { what, sources, missing, record } of [...FIGURES, ...gaps])
       if (!sources.some(has)) writer.add({ what, missing, record });
   });
 }

@@ -102,7 +102,7 @@ function writeRuns(tables: Tables): void {
   writeTable(store, 'page_ref', (writer) => {
     for (const run of groupRuns(tables)) {
       const hit = blocked.find((b) => blocks(tables, run, b));
-      const { pfn, tid, how } = run.first;
+      const { pfn, tid, how, takenAs, seenCount, expectedCount, droppedTid } = run.first;
       // A plain reference that hinders nobody is the kernel's own business, however long it lasts.
       if (how === 'get' && !hit) continue;
       const vm = run.gmem?.vm ?? null;
@@ -117,9 +117,14 @@ function writeRuns(tables: Tables): void {
         tid: tidOf(tid),
         comm: tasks.commOf(tid),
         how,
+        taken_as: takenAs,
+        seen_count: orNull(seenCount),
+        expected_count: orNull(expectedCount),
         taken_ns: ns(run.takenNs),
         dropped_ns: ns(run.droppedNs),
         dropped_by: Number.isNaN(run.droppedNs) ? null : isLate ? 'teardown' : 'holder',
+        dropped_tid: orNull(tidOf(droppedTid)),
+        dropped_comm: Number.isNaN(droppedTid) ? null : tasks.commOf(droppedTid),
         blocks_conversion: hit?.id ?? null,
         holder_end_ns: ns(replay.identity.endOfThread(tid)),
         certainty: 'observed',
@@ -164,9 +169,14 @@ function writeSuspected({ replay, gmems, ns }: Tables, blocked: readonly Blocked
       tid: null,
       comm: null,
       how: 'unknown',
+      taken_as: null,
+      seen_count: null,
+      expected_count: null,
       taken_ns: ns(attempt.startNs),
       dropped_ns: freed ? ns(freed.commitNs) : null,
       dropped_by: freed ? 'holder' : null,
+      dropped_tid: null,
+      dropped_comm: null,
       blocks_conversion: last.id,
       holder_end_ns: null,
       certainty: 'inferred',
@@ -190,15 +200,38 @@ function writeMappings(tables: Tables): void {
         paddr: m.paddr,
         size: m.size,
         tid: tidOf(m.tid),
+        how: m.how,
         mapped_ns: ns(m.mappedNs),
         unmapped_ns: ns(m.unmappedNs),
-        certainty: 'observed',
+        page_gone_ns: ns(m.pageGoneNs),
+        blocks_conversion: null,
+        flip_conversion: null,
+        certainty: m.isAmbiguous ? 'inferred' : 'observed',
       });
     }
   });
 }
 
-export function writeReferences(tables: Tables): void {
+/** Which mapping was there, from its beginning to its end, when memory was tried to be made private in place. */
+async function joinMappings({ store }: Tables): Promise<void> {
+  const first = (errno: number, from: string, to: string): string => `
+    (SELECT min(c.conversion_id) FROM conversion c JOIN conversion_attempt a USING (conversion_id)
+      WHERE c.gmem_id = dma_map.gmem_id AND c.direction = 'to_private' AND c.mechanism <> 'vm-attributes' AND a.errno = ${errno}
+        AND dma_map.mapped_ns < a.start_ns AND coalesce(dma_map.unmapped_ns > coalesce(a.end_ns, a.start_ns), true)
+        AND dma_map."offset" < ${to} AND dma_map."offset" + dma_map.size > ${from})`;
+  const end = 'c."offset" + c.size';
+  const blocked = first(
+    EAGAIN,
+    'coalesce(a.error_offset, c."offset")',
+    `coalesce(a.error_offset + ${PAGE_SIZE}, ${end})`,
+  );
+  const flipped = first(0, 'c."offset"', end);
+  await store.run(`UPDATE dma_map SET blocks_conversion = ${blocked}, flip_conversion = ${flipped}`);
+}
+
+/** Fills page_ref and dma_map; the conversions are written before. */
+export async function writeReferences(tables: Tables): Promise<void> {
   writeRuns(tables);
   writeMappings(tables);
+  if (tables.references.mappings().length > 0) await joinMappings(tables);
 }

@@ -314,7 +314,7 @@ export async function writeResults(store: Store, results: Results): Promise<void
   writeFaults(tables);
   writePunches(tables);
   writeReboots(tables);
-  writeReferences(tables);
+  await writeReferences(tables);
   writeFrameReferences(tables);
   writeHostAccesses(tables);
   await writeUnavailable(tables);

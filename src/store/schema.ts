@@ -328,10 +328,19 @@ export const RESULT_TABLES: readonly TableDef[] = [
       col('pfn', 'BIGINT', 'first page frame'),
       col('tid', 'INTEGER', 'who took it'),
       col('comm', 'VARCHAR', ''),
-      col('how', 'VARCHAR NOT NULL', 'pin, get, dma'),
+      col('how', 'VARCHAR NOT NULL', 'pin, get; unknown where only what it hindered shows it'),
+      col(
+        'taken_as',
+        'VARCHAR',
+        'pin, gup-fast (a pin in two steps), get, lru-batch (a CPU’s batch of additions to the LRU: nobody’s); NULL not known',
+      ),
+      col('seen_count', 'INTEGER', 'references of the page after it was taken, as the kernel counted'),
+      col('expected_count', 'INTEGER', 'the same by what the trace shows: less than seen means others from before'),
       col('taken_ns', 'BIGINT NOT NULL', ''),
       col('dropped_ns', 'BIGINT', ''),
       col('dropped_by', 'VARCHAR', 'holder, teardown'),
+      col('dropped_tid', 'INTEGER', 'thread that dropped it'),
+      col('dropped_comm', 'VARCHAR', ''),
       col('blocks_conversion', 'INTEGER', 'conversion_id that it made fail'),
       col('holder_end_ns', 'BIGINT', 'when its last plausible holder ended'),
       certainty,
@@ -348,8 +357,20 @@ export const RESULT_TABLES: readonly TableDef[] = [
       col('paddr', 'BIGINT NOT NULL', ''),
       col('size', 'BIGINT NOT NULL', ''),
       col('tid', 'INTEGER', ''),
+      col('how', 'VARCHAR', 'vfio-type1 or iommufd: the ioctl that mapped it; NULL not known'),
       col('mapped_ns', 'BIGINT NOT NULL', ''),
       col('unmapped_ns', 'BIGINT', ''),
+      col(
+        'page_gone_ns',
+        'BIGINT',
+        'its page left the file while it was mapped: a device still reaches a page that is none of the guest’s',
+      ),
+      col('blocks_conversion', 'INTEGER', 'conversion_id that it made fail'),
+      col(
+        'flip_conversion',
+        'INTEGER',
+        'conversion_id of the first conversion to private that went through while it was mapped',
+      ),
       certainty,
     ],
   },
@@ -436,7 +457,7 @@ export const RESULT_TABLES: readonly TableDef[] = [
 ];
 
 /** Layout of the database; a file with another number is refused with advice to import again. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** One row that tells our databases from others. */
 export const VERSION_TABLE: TableDef = {

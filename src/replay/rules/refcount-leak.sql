@@ -30,6 +30,8 @@ held AS (
   LEFT JOIN vm m ON m.vm_id = r.vm_id
   WHERE r.certainty IN ('observed', 'inferred')
     AND (r.dropped_ns IS NULL OR r.dropped_by = 'teardown' OR r.blocks_conversion IS NOT NULL)
+    -- A place in an idle CPU's batch of additions to the LRU may last; nobody holds it.
+    AND r.taken_as IS DISTINCT FROM 'lru-batch'
 ), freed AS (
   SELECT pfn, ts_ns FROM {event? kmem.mm_page_free: pfn}
   UNION ALL SELECT pfn, ts_ns FROM {event? kmem.mm_page_free_batched: pfn}
