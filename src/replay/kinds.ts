@@ -57,6 +57,11 @@ export const KINDS = [
   'donate_ret', // result
   'host_reclaim', // the host kernel asks for a guest page back that it touched: value = phys
   'host_reclaim_ret', // result: 1 = the page is the host's now
+  'mmap_enter', // fd, size, value = offset
+  'mmap_exit', // result = address
+  'host_fault', // a fault of the host in userspace: address = hva
+  'gmem_fault', // probe on the guest_memfd's handler of host faults: inode, address = offset
+  'gmem_fault_ret', // result = VM_FAULT_*
   'host_signal', // a thread gets a fault signal: result = signal, value = code, address = hva
   'hyp_enter', // EL2: value = reason (pkvm-exits.ts), extra = tid of the vCPU, 0 = none
   'hyp_exit', // the same

@@ -28,6 +28,15 @@ import { canFollow, phaseAfter } from './run-phase.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { directionAsked, noteHypercallAnswer, noteUserExit } from './exits.js';
 import { KVM_RUN } from './facts.js';
+import {
+  noteGmemFault,
+  noteGmemFaultResult,
+  noteHostFault,
+  noteMmap,
+  noteMmapResult,
+  noteSigbus,
+  SIGBUS,
+} from './host-faults.js';
 import { KIND } from './kinds.js';
 import { closePunch, notePunchedPage, openPunch } from './punches.js';
 import {
@@ -340,8 +349,20 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return noteForcedReclaim(replay, thread, ev);
     case KIND.host_reclaim_ret:
       return noteReclaimResult(replay, thread, ev.ts, ev.result);
+    case KIND.mmap_enter:
+      return noteMmap(replay, thread, ev);
+    case KIND.mmap_exit:
+      return noteMmapResult(replay, thread, ev);
+    case KIND.host_fault:
+      return noteHostFault(replay, thread, ev);
+    case KIND.gmem_fault:
+      return noteGmemFault(replay, thread, ev);
+    case KIND.gmem_fault_ret:
+      return noteGmemFaultResult(replay, thread, ev);
     case KIND.host_signal:
-      return noteSignal(replay, thread, ev);
+      if (ev.result === SIGBUS) noteSigbus(replay, thread, ev);
+      else noteSignal(replay, thread, ev);
+      return;
     case KIND.switch_out:
       return onSwitchOut(replay, thread, ev);
     case KIND.switch_in:

@@ -53,7 +53,7 @@ export interface Slot {
   readonly hva: number;
 }
 
-export type AccessKind = 'sigsegv' | 'efault' | 'forced-reclaim';
+export type AccessKind = 'sigsegv' | 'sigbus' | 'efault' | 'forced-reclaim';
 
 /** The host touched memory that a guest keeps to itself. */
 export interface HostAccess {

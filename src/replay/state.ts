@@ -6,6 +6,7 @@ import { ConversionList, keepConversion, makeConversionLog, type ConversionLog }
 import { makeIntervalLog, type IntervalLog } from './interval-log.js';
 import { makeIntervalMap, type IntervalMap } from './intervals.js';
 import { makeSpill, type Spill } from './paged-rows.js';
+import { makeHostFaults, type HostFaults } from './host-faults.js';
 import { makePkvm, type Pkvm } from './pkvm-state.js';
 import type { OpenLosses } from './losses.js';
 import type { RunPhase } from './run-phase.js';
@@ -341,6 +342,7 @@ export interface Replay {
   /** Where results go that exceed memory; close it in the end. */
   readonly spill: Spill;
   readonly pkvm: Pkvm;
+  readonly hostFaults: HostFaults;
   batches: number;
   /** Where a thread's events show that some between are missing, without a marker. */
   readonly gaps: Gap[];
@@ -406,6 +408,7 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     intervals: makeIntervalLog(spill),
     spill,
     pkvm: makePkvm(),
+    hostFaults: makeHostFaults(),
     batches: 0,
     gaps: [],
     lastNs: 0,

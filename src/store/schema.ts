@@ -388,7 +388,7 @@ export const RESULT_TABLES: readonly TableDef[] = [
       col(
         'how',
         'VARCHAR NOT NULL',
-        'what came of it: sigsegv, efault (the page stays private), forced-reclaim (its contents are lost)',
+        'what came of it: sigsegv, sigbus, efault (the page stays private), forced-reclaim (its contents are lost)',
       ),
       col('evidence_trace', 'UTINYINT NOT NULL', ''),
       col('evidence_cpu', 'INTEGER NOT NULL', ''),

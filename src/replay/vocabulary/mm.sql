@@ -41,3 +41,11 @@ FROM {event sched.sched_switch: prev_pid, prev_state};
 
 SELECT 'switch_in' AS kind, next_pid AS tid
 FROM {event sched.sched_switch: next_pid};
+
+SELECT 'host_fault' AS kind, address AS address
+FROM {event exceptions.page_fault_user: address};
+
+-- SIGBUS with BUS_ADRERR: what the host gets that touches a private page of a guest_memfd.
+SELECT 'host_signal' AS kind, pid AS tid, sig AS result, code AS value
+FROM {event signal.signal_generate: sig, code, pid}
+WHERE sig = 7 AND code = 2;

@@ -80,3 +80,9 @@ FROM {probe kvm_arch_vcpu_ioctl_run: kvm, vcpu_id, reason, u0?, u1?, u2?, u3?, r
 
 SELECT 'map_gpa' AS kind, vcpu_id AS vcpu, "next" AS address, TRY_CAST("end" AS DOUBLE) - TRY_CAST("next" AS DOUBLE) AS size
 FROM {probe __tdx_map_gpa: vcpu_id, next, end};
+
+SELECT 'gmem_fault' AS kind, ino AS inode, pages(pgoff) AS address
+FROM {probe kvm_gmem_fault_user_mapping: ino, pgoff};
+
+SELECT 'gmem_fault_ret' AS kind, ret AS result
+FROM {retprobe kvm_gmem_fault_user_mapping: ret};

@@ -21,3 +21,11 @@ FROM {event syscalls.sys_exit_fallocate: ret};
 SELECT 'discard_enter' AS kind, "start" AS address, len_in AS size, behavior AS value
 FROM {event syscalls.sys_enter_madvise: start, len_in, behavior}
 WHERE behavior IN (4, 9, 24);
+
+-- Mappings of a file; the host's accesses to a guest_memfd go through them.
+SELECT 'mmap_enter' AS kind, fd AS fd, len AS size, off AS value
+FROM {event syscalls.sys_enter_mmap: fd, len, off, flags}
+WHERE flags & 32 = 0;
+
+SELECT 'mmap_exit' AS kind, ret AS result
+FROM {event syscalls.sys_exit_mmap: ret};
