@@ -1,10 +1,11 @@
 /** Exits to userspace: which of them is a guest's request, and which a fault on the wrong view. */
 import { PAGE_SIZE } from '../base/units.js';
+import { withPoison } from './axes.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
 import { isRealm } from './platforms.js';
 import { isCarried, noteResetSign, noteRunResult, noteSystemEvent } from './reboots.js';
-import { closeRequest, openRequest, TDX_RETRY_WITHIN_NS } from './requests.js';
-import { splitGpa } from './shared-bit.js';
+import { closeRequest, openRequest, setState, TDX_RETRY_WITHIN_NS } from './requests.js';
+import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
 import { KVM_EXIT_UNSHARE, noteTouchFault, noteUnshareExit } from './unshare-exits.js';
 import type {
   Conversion,
@@ -151,13 +152,16 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
     address,
     gpa,
     wanted,
-    cause: stale ? 'stale-after-reboot' : 'mismatch',
+    cause: ev.result === -EHWPOISON ? 'no-backing' : stale ? 'stale-after-reboot' : 'mismatch',
     epoch: thread.vm?.epoch ?? 0,
     conversion: null,
     evidence: evidenceOf(ev),
     certainty: reason === KVM_EXIT_MEMORY_FAULT ? 'observed' : 'inferred',
   };
   replay.faults.push(fault);
+  // Memory failure took the folio (kvm_gmem_error_folio); what it was stays on its own axis.
+  if (ev.result === -EHWPOISON && fault.vm && gpa < LOWEST_SHARED_BIT)
+    setState(replay, fault.vm, gpa, PAGE_SIZE, ev.ts, withPoison);
   const request: Request = {
     tid: thread.tid,
     vcpu: thread.vcpu,

@@ -21,6 +21,23 @@ function settleFaults(replay: Replay, locator: Locator): void {
   }
 }
 
+/**
+ * A vCPU that faults again on a page whose flip changed nothing (it was in that view already) has no memory behind it: a
+ * slot without guest_memfd, a closed one, or a flip of other pages (reference chapter 07 §3).
+ */
+function settleBackings(replay: Replay): void {
+  const lastOf = new Map<number, MemoryFault>();
+  for (const fault of replay.faults) {
+    const last = lastOf.get(fault.tid);
+    lastOf.set(fault.tid, fault);
+    if (!last || last.vm !== fault.vm || last.gpa !== fault.gpa || last.wanted !== fault.wanted) continue;
+    const isSame = last.conversion?.outcome === 'noop' && fault.conversion?.outcome === 'noop';
+    if (!isSame || last.cause === 'stale-after-reboot') continue;
+    last.cause = 'no-backing';
+    fault.cause = 'no-backing';
+  }
+}
+
 /** An ioctl on the guest_memfd says by its offset which page the fault was on, and so which bit its address carried. */
 function learnFromOffset(fault: MemoryFault, locator: Locator): void {
   const { vm, conversion: row, address } = fault;
@@ -70,6 +87,7 @@ function withdrawAbsences(replay: Replay): void {
 export function settle(replay: Replay): Locator {
   const locator = makeLocator(replay);
   settleFaults(replay, locator);
+  settleBackings(replay);
   withdrawAbsences(replay);
   for (const row of replay.conversions) settleRange(row, locator);
   replay.conversions.sortBy((c) => (Number.isNaN(c.requestNs) ? c.exitNs : c.requestNs));

@@ -22,7 +22,7 @@ export { compareSides, readSide, type DiffReport, type DiffSide } from './diff/i
 export { LATENCY_SECTIONS, parseSections, readLatencySections } from './latency-sections.js';
 export { EXIT_ORDERS } from './exits/guest.js';
 export { EXIT_EVENTS } from './exits/samples.js';
-export { buildChanges, readSpan, readStateAt, type StateFilter, type StateReport } from './model-state.js';
+export { buildChanges, readGmemIds, readSpan, readStateAt, type StateFilter, type StateReport } from './model-state.js';
 export { SEVERITIES, type Severity } from './model-findings.js';
 export type { Chunks, Output, Paint, RenderOptions } from './render.js';
 export type { Table } from './table.js';

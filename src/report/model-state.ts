@@ -19,7 +19,9 @@ export interface StateRange {
   readonly size: bigint;
   readonly state: string;
   readonly allocation: string;
+  /** KVM's attribute of the gfn, and the guest_memfd's own of the offset. */
   readonly attribute: string;
+  readonly shareability: string;
   readonly conversion: string;
   readonly certainty: string;
   /** Since when, ns. */
@@ -55,6 +57,12 @@ export interface StateReport {
 const overlaps = (column: string, range: { readonly from: bigint; readonly size: bigint }): string =>
   `${column} < ${range.from + range.size} AND ${column} + size > ${range.from}`;
 
+/** Ids of the guest_memfds that the trace shows, in order. */
+export async function readGmemIds(store: Store): Promise<readonly number[]> {
+  const rows = await store.rows('SELECT gmem_id FROM gmem ORDER BY gmem_id');
+  return rows.map((row) => num(row, 'gmem_id'));
+}
+
 /** All ranges known at an instant (ns on the trace's clock), in order of VM, guest_memfd and position. */
 export async function readStateAt(store: Store, atNs: bigint, filter: StateFilter): Promise<readonly StateRange[]> {
   const conditions = [
@@ -79,6 +87,7 @@ function readRange(row: Row): StateRange {
     state: text(row, 'state'),
     allocation: text(row, 'allocation'),
     attribute: text(row, 'attribute'),
+    shareability: text(row, 'shareability'),
     conversion: text(row, 'conversion'),
     certainty: text(row, 'certainty'),
     fromNs: big(row, 'from_ns'),

@@ -98,7 +98,7 @@ export function stateTable(report: StateReport): Table {
   return {
     columns: [
       ...where,
-      ...texts('state', 'allocation', 'attribute', 'conversion', 'certainty'),
+      ...texts('state', 'allocation', 'attribute', 'shareability', 'conversion', 'certainty'),
       ...numbers('from_ns', 'to_ns'),
     ],
     rows: report.ranges.map((r) => [
@@ -110,6 +110,7 @@ export function stateTable(report: StateReport): Table {
       r.state,
       r.allocation,
       r.attribute,
+      r.shareability,
       r.conversion,
       r.certainty,
       r.fromNs,

@@ -126,4 +126,25 @@ describe.skipIf(!existsSync(basic))('on real captures', () => {
     expect(stderr).toContain('lies outside the trace, which goes from 16191555749 to 17901279818 ns');
     expect(status).toBe(2);
   });
+
+  it('state: both stores of an attribute, in every machine format', async () => {
+    const json = JSON.parse((await runCli(['state', database, '--at', '+1s', '--format', 'json'])).stdout) as {
+      ranges: Readonly<Record<string, unknown>>[];
+    };
+    expect(json.ranges[0]).toMatchObject({ attribute: 'private', shareability: 'unknown' });
+    for (const format of ['csv', 'markdown']) {
+      const { stdout } = await runCli(['state', database, '--at', '+1s', '--format', format]);
+      expect(stdout.split('\n')[0]).toMatch(/attribute.*shareability.*conversion/);
+    }
+  });
+
+  it.each([
+    [['--gmem', 'gmem99'], /no guest_memfd gmem99 in this trace[^]*it shows gmem1/],
+    [['--diff', '+1s..+0.5s'], /the second instant lies before the first/],
+    [['--diff', '+1s'], /--diff takes two times[^]*\+1s\.\.\+2s/],
+  ])('state %j: refused, and what to write instead', async (args, message) => {
+    const { status, stderr } = await runCli(['state', database, ...args]);
+    expect(stderr).toMatch(message);
+    expect(status).toBe(2);
+  });
 });

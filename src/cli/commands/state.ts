@@ -1,6 +1,13 @@
 import { Command } from 'commander';
 import { TraceError } from '../../base/errors.js';
-import { buildChanges, readSpan, readStateAt, type StateFilter, type StateReport } from '../../report/index.js';
+import {
+  buildChanges,
+  readGmemIds,
+  readSpan,
+  readStateAt,
+  type StateFilter,
+  type StateReport,
+} from '../../report/index.js';
 import type { Store } from '../../store/db.js';
 import type { BuildCommand } from '../command.js';
 import {
@@ -37,9 +44,18 @@ function instantsOf(options: StateOptions): readonly [string, string | null] {
   if (options.at !== undefined) throw new TraceError('usage', '--at and --diff exclude each other');
   const [from, to] = options.diff.flatMap((word) => word.split('..')).filter((word) => word !== '');
   if (from === undefined || to === undefined || options.diff.length > 2) {
-    throw new TraceError('usage', '--diff takes two times', { hint: 'like --diff +1s +2s' });
+    throw new TraceError('usage', '--diff takes two times', { hint: 'like --diff +1s..+2s' });
   }
   return [from, to];
+}
+
+/** @throws TraceError for a guest_memfd that the trace does not show */
+async function checkGmem(store: Store, { gmem }: StateFilter): Promise<void> {
+  if (gmem === undefined) return;
+  const known = await readGmemIds(store);
+  if (known.includes(gmem)) return;
+  const names = known.length > 0 ? known.map((id) => `gmem${id}`).join(', ') : 'none';
+  throw new TraceError('usage', `no guest_memfd gmem${gmem} in this trace`, { hint: `it shows ${names}` });
 }
 
 async function readReport(store: Store, options: StateOptions, filter: StateFilter): Promise<StateReport> {
@@ -58,6 +74,10 @@ async function readReport(store: Store, options: StateOptions, filter: StateFilt
       );
     }
   }
+  if (untilNs !== null && untilNs < atNs) {
+    throw new TraceError('usage', `--diff ${at} ${until}: the second instant lies before the first`);
+  }
+  await checkGmem(store, filter);
   const ranges = await readStateAt(store, atNs, filter);
   const changes = untilNs === null ? [] : buildChanges(ranges, await readStateAt(store, untilNs, filter));
   return {

@@ -6,7 +6,9 @@
 -- param open_ns = 5000000000 : how long a request must be open at the end of the trace, ns
 WITH ends AS (SELECT max(last_ns) AS trace_end FROM trace),
 open_requests AS (
-  SELECT c.*, e.trace_end, coalesce(v.to_ns, m.to_ns) AS end_ns,
+  -- Recorders of one run stop at different times: the one that shows the request tells how long it went on seeing none.
+  SELECT c.*, coalesce((SELECT t.last_ns FROM trace t WHERE t.trace_id = c.evidence_trace), e.trace_end) AS trace_end,
+    coalesce(v.to_ns, m.to_ns) AS end_ns,
     EXISTS (SELECT 1 FROM conversion_attempt a WHERE a.conversion_id = c.conversion_id AND a.end_ns IS NULL) AS is_in_kernel
   FROM conversion c CROSS JOIN ends e
   LEFT JOIN vcpu v ON v.vm_id = c.vm_id AND v.tid = c.tid

@@ -31,6 +31,7 @@ export function* renderState(report: StateReport): Generator<string> {
     state: r.state,
     allocation: r.allocation,
     attribute: r.attribute,
+    shareability: r.shareability,
     conversion: r.conversion,
     certainty: r.certainty,
     from_ns: jsonInteger(r.fromNs),

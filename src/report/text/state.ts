@@ -16,7 +16,7 @@ export function* renderState(report: StateReport, options: RenderOptions): Gener
   }
   yield `${options.paint('strong', 'state')} at ${at}\n`;
   if (report.ranges.length === 0) {
-    yield '  nothing is known of guest memory at that instant\n';
+    yield '  nothing is known of that memory at that instant\n';
     return;
   }
   const sums = sumStates(report.ranges).map((s) => [place(s), s.state, formatBytes(s.bytes)]);
