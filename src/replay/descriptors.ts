@@ -1,23 +1,23 @@
 /** File descriptors over time: which number meant what in which process, until it was closed or the process ended. */
 import type { Ending, FdRecord } from './facts.js';
-import type { VmIdentity } from './identity.js';
 import type { ProcessOf } from './processes.js';
 
-export interface Descriptor {
+export interface Descriptor<Vm> {
   readonly record: FdRecord;
-  readonly vm: VmIdentity;
+  readonly vm: Vm;
   /** When it was closed or its process ended; NaN: not seen. */
   readonly goneTs: number;
 }
 
-export interface Descriptors {
-  add(process: number, record: FdRecord, vm: VmIdentity): void;
+/** `Vm`: what stands for a VM (identity.ts). */
+export interface Descriptors<Vm> {
+  add(process: number, record: FdRecord, vm: Vm): void;
   /** What the number means in that process at `ts`, null where that is not known. */
-  at(process: number, fd: number, ts: number): Descriptor | null;
+  at(process: number, fd: number, ts: number): Descriptor<Vm> | null;
   /** First end of that process after `ts`, NaN where none was seen. */
   endOfProcess(process: number, ts: number): number;
   /** Whether a VM has descriptors beside its own. */
-  hasMore(vm: VmIdentity): boolean;
+  hasMore(vm: Vm): boolean;
 }
 
 function keyOf(process: number, fd: number): string {
@@ -28,12 +28,12 @@ function keyOf(process: number, fd: number): string {
  * Makes an empty set from what is known to end; records are added in order of time. `isLeader`: the thread is known to
  * be the one that gives its process the number.
  */
-export function makeDescriptors(
+export function makeDescriptors<Vm>(
   endings: readonly Ending[],
   processOf: ProcessOf,
   isLeader: (tid: number) => boolean,
-): Descriptors {
-  const open = new Map<string, Descriptor[]>();
+): Descriptors<Vm> {
+  const open = new Map<string, Descriptor<Vm>[]>();
   const closings = new Map<string, number[]>();
   for (const { tid, fd, ts } of endings) {
     // Other threads come and go; with its leader a process ends.

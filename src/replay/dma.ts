@@ -4,11 +4,21 @@
  */
 import { PAGE_SIZE } from '../base/units.js';
 import type { MemoryEvent } from './event.js';
-import type { FramePage } from './references.js';
+import type { VmState } from './state.js';
 
 /** VFIO_IOMMU_MAP_DMA (include/uapi/linux/vfio.h); IOMMU_IOAS_COPY, _MAP and _MAP_FILE (include/uapi/linux/iommufd.h). */
 const VFIO_MAP = 0x3b71;
 const IOMMUFD_MAPS = [0x3b83, 0x3b85, 0x3b8f];
+
+/** The page that a frame holds: by inode and offset (page cache), or by VM and gpa (a fault); NaN and null where not known. */
+export interface FramePage {
+  readonly inode: number;
+  readonly offset: number;
+  /** s_dev of the inode. */
+  readonly dev: number;
+  readonly vm: VmState | null;
+  readonly gpa: number;
+}
 
 export type DmaMapper = 'vfio-type1' | 'iommufd' | null;
 

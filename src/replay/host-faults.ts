@@ -15,34 +15,13 @@ const VM_FAULT_SIGBUS = 2;
 /** A fault's signal follows at once. */
 const ONE_FAULT_NS = 1_000_000;
 
-interface Mapping {
-  readonly process: number;
-  readonly vm: VmState | null;
-  readonly fd: number;
-  readonly hva: number;
-  readonly size: number;
-  readonly offset: number;
-}
-
-export interface HostFaults {
-  /** mmap() of a guest_memfd that a thread is in. */
-  readonly mapping: Map<number, Omit<Mapping, 'hva'>>;
-  readonly mappings: Mapping[];
-  /** Last fault of each thread: its address, or by the probe its page. */
-  readonly last: Map<number, { hva: number; inode: number; offset: number; ts: number }>;
-}
-
-export function makeHostFaults(): HostFaults {
-  return { mapping: new Map(), mappings: [], last: new Map() };
-}
-
 /** mmap(fd) enters; only of a descriptor that is known to be a guest_memfd. */
 export function noteMmap(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const known = replay.identity.fdOf(thread.tid, ev.fd, ev.ts);
   if (known?.record.what !== 'gmem') return;
   const process = replay.identity.processOf(thread.tid, ev.ts);
   const { fd, size, value: offset } = ev;
-  replay.hostFaults.mapping.set(thread.tid, { process, vm: stateOf(replay, known.vm), fd, size, offset });
+  replay.hostFaults.mapping.set(thread.tid, { process, vm: known.vm, fd, size, offset });
 }
 
 /** mmap() returns where it put it, or an error. */
@@ -85,7 +64,8 @@ export function noteSigbus(replay: Replay, thread: Thread, ev: MemoryEvent): voi
   const process = replay.identity.processOf(thread.tid, ev.ts);
   const mapping = mappings.findLast((m) => m.process === process && fault.hva >= m.hva && fault.hva < m.hva + m.size);
   if (!mapping) return;
-  const { vm, fd } = mapping;
+  const { fd } = mapping;
+  const vm = stateOf(replay, mapping.vm);
   const offset = Math.floor((fault.hva - mapping.hva + mapping.offset) / PAGE_SIZE) * PAGE_SIZE;
   const bound = replay.bindings.findLast(
     (b) => b.vm === vm && b.fd === fd && offset >= b.offset && offset < b.offset + b.size,

@@ -57,7 +57,7 @@ export interface Identity {
 
 interface Draft {
   vms: VmIdentity[];
-  fds: Descriptors;
+  fds: Descriptors<VmIdentity>;
   keys: Map<number, { ts: number; vm: VmIdentity }[]>;
   threads: Map<number, Assignment[]>;
 }
@@ -264,7 +264,7 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
     return pid === null ? null : tidOf(pid);
   };
   const isLeader = (tid: number): boolean => (tasks.tgidOf(tid) ?? facts.threads.get(tid)?.pid) === tid;
-  const fds = makeDescriptors(facts.endings, processOf, isLeader);
+  const fds = makeDescriptors<VmIdentity>(facts.endings, processOf, isLeader);
   const draft: Draft = { vms: [], fds, keys: new Map(), threads: new Map() };
   buildDescriptors(draft, facts, processOf, processPid);
   assignByDescriptors(draft, facts, processOf);

@@ -4,23 +4,13 @@
  * one thread (a fault, the conversion's own check) is forgotten; the page's place in an LRU batch is the +1 that comes
  * with its insertion and goes with a drain (filemap_add_folio in mm/filemap.c, lru_add_drain in mm/swap.c).
  */
-import { makeDmaMappings, type DmaMapping } from './dma.js';
+import { makeDmaMappings, type DmaMapping, type FramePage } from './dma.js';
 import type { MemoryEvent } from './event.js';
 import type { VmState } from './state.js';
 
 const GUP_PIN_COUNTING_BIAS = 1024;
 /** Shorter references are noise of the kernel's own paths. */
 const SHORTEST_KEPT_NS = 1_000_000;
-
-/** The page that a frame holds: by inode and offset (page cache), or by VM and gpa (a fault); NaN and null where not known. */
-export interface FramePage {
-  readonly inode: number;
-  readonly offset: number;
-  /** s_dev of the inode. */
-  readonly dev: number;
-  readonly vm: VmState | null;
-  readonly gpa: number;
-}
 
 export interface Reference extends FramePage {
   readonly pfn: number;

@@ -6,7 +6,7 @@ import { ConversionList, keepConversion, makeConversionLog, type ConversionLog }
 import { makeIntervalLog, type IntervalLog } from './interval-log.js';
 import { makeIntervalMap, type IntervalMap } from './intervals.js';
 import { makeSpill, type Spill } from './paged-rows.js';
-import { makeHostFaults, type HostFaults } from './host-faults.js';
+import { makeHostFaults, type HostFaults } from './host-mappings.js';
 import { makePkvm, type Pkvm } from './pkvm-state.js';
 import type { OpenLosses } from './losses.js';
 import type { RunPhase } from './run-phase.js';

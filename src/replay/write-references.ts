@@ -1,9 +1,10 @@
 /** References and DMA mappings → page_ref and dma_map: which of them made a conversion fail. */
 import { PAGE_SIZE } from '../base/units.js';
+import type { FramePage } from './dma.js';
 import { orNull } from './event.js';
 import type { Gmem } from './gmems.js';
 import { tidOf } from './lives.js';
-import type { FramePage, Reference } from './references.js';
+import type { Reference } from './references.js';
 import type { AttemptRecord, Conversion } from './state.js';
 import { isTeardown, writeTable, type Tables } from './result-tables.js';
 

@@ -5,7 +5,7 @@ import { TraceError } from '../../src/base/errors.js';
 import { exportParquet, isDuckdbFile, openImported, writeDatabase } from '../../src/store/database-file.js';
 import { lockDown, openStore, type Store } from '../../src/store/db.js';
 import { ingestAll } from '../../src/store/ingest.js';
-import { TABLES } from '../../src/store/schema.js';
+import { SCHEMA_VERSION, TABLES } from '../../src/store/schema.js';
 import { sha256Of } from '../../src/store/sha256.js';
 import { streamColumns } from '../../src/store/stream.js';
 import { fakeReader, schemaOf } from './fake-reader.js';
@@ -99,7 +99,7 @@ describe('openImported', () => {
     other.close();
     await expect(openImported(path)).rejects.toMatchObject({
       code: 'unsupported-version',
-      message: `${path}: its layout is version 99, this gmemtrace reads version 1`,
+      message: `${path}: its layout is version 99, this gmemtrace reads version ${SCHEMA_VERSION}`,
     });
   });
 
