@@ -27,9 +27,10 @@ function canCause(exitReason: number, userExit: number): boolean {
 
 /** Whether `ev` can follow in the phase its thread is in, as far as this recording shows the edges. */
 export function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): boolean {
-  const { phase } = thread;
-  if (phase === 'unknown') return true;
   const { sources } = replay;
+  if (thread.phase === 'unknown') return true;
+  // Where exits from the guest are not recorded, the vCPU may have left it unseen.
+  const phase = thread.phase === 'guest' && !sources.guestExits ? 'kernel' : thread.phase;
   switch (ev.kind) {
     case KIND.guest_exit:
       // The kernel prints no kvm_entry where VM entry fails at once: twice the same is no proof.
@@ -40,9 +41,9 @@ export function canFollow(replay: Replay, thread: Thread, ev: MemoryEvent): bool
       // Chunks of a MapGPA and ranges of a PSC come out one after the other without entering the guest.
       return (phase === 'kernel' || (phase === 'user' && !sources.ioctls)) && canCause(thread.exitReason, ev.value);
     case KIND.ioctl_enter:
-      return phase === 'user' && !(thread.ioctl && sources.ioctlExits);
+      return (phase === 'user' || !sources.userExits) && !(thread.ioctl && sources.ioctlExits);
     case KIND.fallocate_enter:
-      return phase === 'user';
+      return phase === 'user' || !sources.userExits;
     case KIND.ioctl_exit:
       return thread.ioctl?.cmd !== KVM_RUN || phase !== 'guest';
     default:

@@ -86,6 +86,9 @@ describe('TDX', () => {
        vmm: sys_close -> 0x0
        vmm: sys_close(fd: 5)
        vmm: sys_close -> 0x0`,
+      `vcpu1: ${kvmExit(1, 'EXTERNAL_INTERRUPT', '0x0')}
+       vcpu1: kvm_userspace_exit: reason restart (4)
+       vcpu1: sys_ioctl -> 0xfffffffffffffffc`,
       running(VM_TYPE.tdx),
     );
     expect(told.reboot).toMatchObject([{ vm_id: 2, epoch: 1, certainty: 'inferred' }]);

@@ -69,6 +69,32 @@ describe('recorders of one run that stop seconds apart', () => {
   });
 });
 
+describe('some of the edges of KVM_RUN are not recorded', () => {
+  const noFinding = async (...parts: string[]): Promise<void> => {
+    const told = await analyse(traceText(parts));
+    expect(told.finding).toEqual([]);
+  };
+
+  it('kvm_entry alone: one after the other is no sign of lost events', () =>
+    noFinding(`
+      vcpu0: ${kvmEntry(0)}
+      vcpu0: ${kvmEntry(0)}
+      vcpu0: ${kvmEntry(0)}`));
+
+  it('no exits to userspace: KVM_RUN again and again is none either', () =>
+    noFinding(
+      makesVm() + starts(0),
+      ...Array.from(
+        { length: 3 },
+        () => `
+        vcpu0: ${kvmExit(0, 'HLT')}
+        vcpu0: sys_ioctl -> 0x0
+        vcpu0: sys_ioctl(fd: 7, cmd: 0xae80, arg: 0)
+        vcpu0: ${kvmEntry(0)}`,
+      ),
+    ));
+});
+
 describe('nothing but kvm:*', () => {
   const life = (to: 'private' | 'shared'): string => `
     vcpu0: ${kvmEntry(0)}
