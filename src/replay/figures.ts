@@ -97,9 +97,9 @@ export const FIGURES: readonly Figure[] = [
   },
   {
     what: 'reboots',
-    sources: ['event syscalls.sys_enter_ioctl', 'event kvm.kvm_entry'],
-    missing: 'no ioctl system calls, no kvm:kvm_entry',
-    record: '-e kvm:kvm_entry -e syscalls:sys_enter_ioctl',
+    sources: ['event syscalls.sys_enter_ioctl', 'event kvm.kvm_track_tsc', 'event kvm.kvm_hvc_arm64'],
+    missing: 'no ioctl system calls, and no vCPU was made in it',
+    record: '-e syscalls:sys_enter_ioctl, or -e kvm from before the VM starts',
   },
 ];
 

@@ -329,6 +329,9 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return references.noteMapped(ev, replay.identity.processOf(ev.tid, ev.ts), thread.ioctl?.cmd ?? NaN);
     case KIND.dma_unmap:
       return references.noteUnmapped(ev, replay.identity.processOf(ev.tid, ev.ts));
+    case KIND.vcpu_online:
+      replay.vcpusMade.add(ev.vcpu);
+      return;
     case KIND.pio_write:
       return noteResetSign(thread, ev.ts);
     case KIND.hvc:

@@ -181,7 +181,8 @@ export function noteResetCost(vm: VmState | null, durationNs: number): void {
 
 /**
  * The guest is entered at `rip`. Only where no ioctl is recorded: a VM all of whose vCPUs come back to where they
- * first entered, after having been elsewhere, has been started over. A constant rip (protected state prints 0) says nothing.
+ * first entered, after having been elsewhere, has been started over. A constant rip (protected state prints 0) says nothing;
+ * nor does the first one of a trace that began later than the VM: a guest comes back to any place of a loop.
  */
 export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: number): void {
   const { vm } = thread;
@@ -196,9 +197,10 @@ export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: numbe
   if (isRepaired) return;
   const first = boot.firstRip.get(thread.vcpu);
   if (first === undefined) {
-    boot.firstRip.set(thread.vcpu, rip);
+    boot.firstRip.set(thread.vcpu, replay.vcpusMade.has(thread.vcpu) ? rip : NaN);
     return;
   }
+  if (Number.isNaN(first)) return;
   if (rip !== first) boot.left.add(thread.vcpu);
   else if (boot.left.has(thread.vcpu)) {
     if (boot.back.size === 0) boot.carriedThen = sharedPages(vm);

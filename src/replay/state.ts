@@ -212,6 +212,7 @@ export interface BootState {
   resetBy: number;
   /** That thread has run on since. */
   ranOn: boolean;
+  /** Where each vCPU first entered, NaN where its first entry was before the trace. */
   readonly firstRip: Map<number, number>;
   readonly left: Set<number>;
   readonly back: Map<number, number>;
@@ -344,6 +345,8 @@ export interface Replay {
   readonly pkvm: Pkvm;
   readonly hostFaults: HostFaults;
   batches: number;
+  /** Numbers of the vCPUs whose making the trace shows. */
+  readonly vcpusMade: Set<number>;
   /** Where a thread's events show that some between are missing, without a marker. */
   readonly gaps: Gap[];
   lastNs: number;
@@ -410,6 +413,7 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     pkvm: makePkvm(),
     hostFaults: makeHostFaults(),
     batches: 0,
+    vcpusMade: new Set(),
     gaps: [],
     lastNs: 0,
   };

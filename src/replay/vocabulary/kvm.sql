@@ -8,6 +8,10 @@ FROM {event kvm.kvm_exit: vcpu_id, exit_reason, esr_ec, isa};
 SELECT 'guest_entry' AS kind, vcpu_id AS vcpu, coalesce(rip, vcpu_pc) AS address
 FROM {event kvm.kvm_entry: vcpu_id, rip, vcpu_pc};
 
+-- kvm_arch_vcpu_postcreate synchronizes the TSC of each vCPU that is made (arch/x86/kvm/x86.c, kvm_track_tsc_matching).
+SELECT 'vcpu_online' AS kind, vcpu_id AS vcpu
+FROM {event kvm.kvm_track_tsc: vcpu_id};
+
 SELECT 'hypercall' AS kind, nr AS value, a0 AS address, pages(a1) AS size, a2 AS extra
 FROM {event kvm.kvm_hypercall: nr, a0, a1, a2}
 WHERE nr = 12;
