@@ -12,6 +12,9 @@ WITH met AS (
   JOIN dma_map d ON d.gmem_id = c.gmem_id AND d."offset" < c."offset" + c.size AND d."offset" + d.size > c."offset"
     -- Mapped before the try that went through began, and still when it had ended.
     AND d.mapped_ns < a.start_ns AND coalesce(d.unmapped_ns, 9223372036854775807) > a.end_ns
+    -- Where unmapping is not recorded, its absence says nothing.
+    AND (d.unmapped_ns IS NOT NULL OR EXISTS (FROM dma_map WHERE unmapped_ns IS NOT NULL)
+      OR EXISTS (FROM trace WHERE list_contains(enabled_events, 'iommu:unmap')))
   WHERE c.direction = 'to_private' AND c.outcome = 'done' AND c.mechanism IN ('gmem-attributes', 'gmem-convert')
     AND c.certainty IN ('observed', 'inferred') AND d.certainty IN ('observed', 'inferred')
 )

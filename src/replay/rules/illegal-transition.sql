@@ -22,20 +22,23 @@ WITH own AS (
     lag(i_ino) OVER of_frame AS frame_inode, lead(is_add) OVER of_frame AS frame_next_add, lead(ts_ns) OVER of_frame AS frame_next_ns
   FROM cache
   WINDOW at_page AS (PARTITION BY i_ino, "index" ORDER BY ts_ns, cpu, seq), of_frame AS (PARTITION BY pfn ORDER BY ts_ns, cpu, seq)
+), recorded AS (
+  -- Of a recording without the one tracepoint the other says nothing.
+  SELECT coalesce(bool_or(is_add) AND bool_or(NOT is_add), false) AS has_both FROM cache
 ), owners AS (
   SELECT tid, min(vm_id) AS vm_id FROM vcpu GROUP BY tid HAVING count(DISTINCT vm_id) = 1
 ), cases AS (
   SELECT 'a page of the file was added twice without a removal between' AS what, vm_id, gmem_id, ts_ns, last_ns, "index" * 4096 AS place,
     'offset' AS place_of, 'observed' AS certainty, evidence_of(trace_id, cpu, seq, ts_ns) AS evidence
-  FROM ordered WHERE is_add AND was_add AND NOT coalesce(NOT next_add AND next_ns - ts_ns <= $skew_ns, false)
+  FROM ordered, recorded WHERE has_both AND is_add AND was_add AND NOT coalesce(NOT next_add AND next_ns - ts_ns <= $skew_ns, false)
   UNION ALL BY NAME
   SELECT 'a page of the file was removed twice' AS what, vm_id, gmem_id, ts_ns, last_ns, "index" * 4096 AS place, 'offset' AS place_of,
     'observed' AS certainty, evidence_of(trace_id, cpu, seq, ts_ns) AS evidence
-  FROM ordered WHERE NOT is_add AND NOT was_add AND NOT coalesce(next_add AND next_ns - ts_ns <= $skew_ns, false)
+  FROM ordered, recorded WHERE has_both AND NOT is_add AND NOT was_add AND NOT coalesce(next_add AND next_ns - ts_ns <= $skew_ns, false)
   UNION ALL BY NAME
   SELECT 'one page frame is at two places of guest memory' AS what, vm_id, gmem_id, ts_ns, frame_last_ns AS last_ns, "index" * 4096 AS place,
     'offset' AS place_of, 'observed' AS certainty, evidence_of(trace_id, cpu, seq, ts_ns) AS evidence
-  FROM ordered WHERE is_add AND frame_was_add AND (frame_index <> "index" OR frame_inode <> i_ino)
+  FROM ordered, recorded WHERE has_both AND is_add AND frame_was_add AND (frame_index <> "index" OR frame_inode <> i_ino)
     AND NOT coalesce(NOT frame_next_add AND frame_next_ns - ts_ns <= $skew_ns, false)
   UNION ALL BY NAME
   -- Bit 11: present (SPTE_MMU_PRESENT); the frame is in bits 12 and above, those from 46 on may be flags.

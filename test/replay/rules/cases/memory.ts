@@ -377,10 +377,11 @@ export const MEMORY_CASES: readonly RuleCase[] = [
   {
     rule: 'illegal-transition',
     what: 'a page that is added twice',
-    hit: cache([100, 'add', 3, 77], [200, 'add', 3, 78]),
+    hit: cache([50, 'add', 9, 70], [60, 'delete', 9, 70], [100, 'add', 3, 77], [200, 'add', 3, 78]),
     severity: 'error',
     title: /^a page of the file was added twice without a removal between \(offset 0x3000\)$/,
     miss: {
+      'where no removal is recorded at all': cache([100, 'add', 3, 77], [200, 'add', 3, 78]),
       'where it was removed between': cache([100, 'add', 3, 77], [150, 'delete', 3, 77], [200, 'add', 3, 78]),
       'where the removal is stamped a moment late': cache(
         [100, 'add', 3, 77],
@@ -393,7 +394,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
   {
     rule: 'illegal-transition',
     what: 'one frame at two places',
-    hit: cache([100, 'add', 3, 77], [200, 'add', 4, 77]),
+    hit: cache([50, 'add', 9, 70], [60, 'delete', 9, 70], [100, 'add', 3, 77], [200, 'add', 4, 77]),
     severity: 'error',
     title: /^one page frame is at two places of guest memory \(offset 0x4000\)$/,
     miss: {
