@@ -6,7 +6,7 @@ import { PAGE_SIZE } from '../base/units.js';
 import { bindingAt, fileOfDescriptor, nameDescriptor, vmOfFile, type Descriptor } from './binding-index.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { KVM_GMEM_CONVERT, KVM_SET_MEMORY_ATTRIBUTES, KVM_SET_MEMORY_ATTRIBUTES2 } from './facts.js';
-import { settleAttempt } from './requests.js';
+import { settleAttempt, TDX_CHUNK } from './requests.js';
 import { stateOf, type Attempt, type Direction, type Mechanism, type Replay, type Thread } from './state.js';
 
 /** KVM_MEMORY_ATTRIBUTE_PRIVATE (include/uapi/linux/kvm.h). */
@@ -172,7 +172,11 @@ function adoptRequest(thread: Thread, attempt: Attempt): void {
   attempt.proven = true;
   attempt.vm = attempt.vm ?? request.vm;
   // A fault's address may carry the shared bit: its page is settled with the fault (settle.ts).
-  if (request.origin === 'explicit') attempt.gpa = request.gpa;
-  attempt.size = request.origin === 'implicit' ? PAGE_SIZE : request.size;
+  if (request.origin === 'explicit') {
+    // One of a MapGPA's chunks.
+    const done = request.way === 'tdx-mapgpa' ? (request.chunks - 1) * TDX_CHUNK : 0;
+    attempt.gpa = request.gpa + done;
+    attempt.size = request.way === 'tdx-mapgpa' ? Math.min(TDX_CHUNK, request.size - done) : request.size;
+  } else attempt.size = PAGE_SIZE;
   attempt.direction = attempt.direction ?? request.direction;
 }

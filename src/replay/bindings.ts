@@ -18,6 +18,7 @@ const PAIR_WITHIN_NS = 50_000_000;
 export function noteBind(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   thread.pendingBind = {
     vmKey: ev.vmKey,
+    vmFd: thread.ioctl?.fd ?? NaN,
     slot: ev.extra,
     gpa: ev.address,
     size: ev.size,
@@ -32,7 +33,9 @@ function addPending(replay: Replay, thread: Thread, inode: number, certainty: Ce
   const bind = thread.pendingBind;
   thread.pendingBind = null;
   if (!bind || !(bind.size > 0)) return;
-  const vm = stateOf(replay, replay.identity.vmOfKey(bind.vmKey, bind.ts)) ?? thread.vm;
+  const { identity } = replay;
+  const named = identity.vmOfKey(bind.vmKey, bind.ts) ?? identity.fdOf(thread.tid, bind.vmFd, bind.ts)?.vm ?? null;
+  const vm = stateOf(replay, named) ?? thread.vm;
   // The commit tells again what the preparation told, and the inode with it.
   const same = replay.bindings.findLastIndex(
     (b) =>
@@ -63,6 +66,7 @@ export function noteBindDone(replay: Replay, thread: Thread, ev: MemoryEvent): v
   const ts = ev.ts;
   thread.pendingBind = {
     vmKey: ev.vmKey,
+    vmFd: thread.ioctl?.fd ?? NaN,
     slot: ev.extra,
     gpa: ev.address,
     size: ev.size,

@@ -76,6 +76,11 @@ function mayBeRest(replay: Replay, thread: Thread, way: RequestWay | null): bool
 
 const NO_TIME_OFF: TimeOff = { runnableNs: 0, sleepingNs: 0, blockedNs: 0 };
 
+/** An exit to userspace that follows another one: where entries are not recorded, the vCPU was in the guest between. */
+function ranUnseen({ sources }: Replay): boolean {
+  return !sources.guestEntries;
+}
+
 function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const before = thread.request;
   const { vm } = thread;
@@ -90,7 +95,7 @@ function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void 
   }
   const isNextRange = before?.way === 'snp-psc' && way === 'snp-psc';
   if (before) {
-    const row = closeRequest(replay, thread, isNextRange ? ev.ts : NaN);
+    const row = closeRequest(replay, thread, isNextRange ? ev.ts : NaN, isNextRange || ranUnseen(replay));
     // Its vCPU has not run yet: the stop ends with the whole batch (machine.ts, endBatch).
     if (row && isNextRange) row.resumeNs = NaN;
   }
@@ -223,7 +228,7 @@ function handleUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
     onHypercallExit(replay, thread, ev);
     return;
   }
-  if (thread.request) closeRequest(replay, thread, NaN);
+  if (thread.request) closeRequest(replay, thread, NaN, ranUnseen(replay));
   if (errno < 0) noteRunResult(replay, thread, errno);
   if (reason === KVM_EXIT_UNSHARE) {
     noteUnshareExit(replay, thread, ev);

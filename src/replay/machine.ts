@@ -79,7 +79,9 @@ import { threadOf, type Replay, type Thread } from './state.js';
 import { abandonUnshare, noteUnshareEntry, noteUnshareRun } from './unshare-exits.js';
 
 /** The vCPU left the guest: what it asked for before is answered. */
-function onGuestExit(thread: Thread, ev: MemoryEvent): void {
+function onGuestExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  // Where entries are not recorded, leaving the guest again shows that it was entered.
+  if (!replay.sources.guestEntries) closeRequest(replay, thread, NaN, true);
   thread.exitNs = ev.ts;
   thread.exitReason = ev.value;
   thread.exitEvidence = evidenceOf(ev);
@@ -244,7 +246,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
   thread.seenNs = ev.ts;
   switch (kind) {
     case KIND.guest_exit:
-      return onGuestExit(thread, ev);
+      return onGuestExit(replay, thread, ev);
     case KIND.guest_entry:
       return onGuestEntry(replay, thread, ev);
     case KIND.hypercall: {
@@ -476,6 +478,13 @@ function taintThread(replay: Replay, thread: Thread, atNs: number): void {
   abandonUnshare(replay, thread.tid);
 }
 
+/** The trace ends, entries of the guest are not recorded: that a vCPU runs again shows in its KVM_RUN, if at all. */
+function endUnseen(replay: Replay, thread: Thread): void {
+  abandonUnshare(replay, thread.tid);
+  if (replay.sources.ioctls) closeRequest(replay, thread, NaN, thread.phase === 'kernel');
+  else abandonRequest(replay, thread, replay.lastNs);
+}
+
 /** The trace ends: what is still open stays open. */
 export function finishReplay(replay: Replay): void {
   dropWishes(replay, 'pending');
@@ -483,7 +492,8 @@ export function finishReplay(replay: Replay): void {
   for (const thread of replay.threads.values()) {
     dropAttempt(replay, thread);
     if (thread.punch) closePunch(replay, thread, NaN, NaN);
-    closeRequest(replay, thread, NaN);
+    if (replay.sources.guestEntries) closeRequest(replay, thread, NaN);
+    else endUnseen(replay, thread);
     doubtUnfinished(thread, replay.lastNs);
   }
 }

@@ -24,7 +24,7 @@ import {
 } from './state.js';
 
 /** A MapGPA that the kernel cuts into chunks of this size (arch/x86/kvm/vmx/tdx.c, TDX_MAP_GPA_MAX_LEN). */
-const TDX_CHUNK = 2 * 1024 * 1024;
+export const TDX_CHUNK = 2 * 1024 * 1024;
 /** A guest that was told RETRY asks for the rest at once. */
 export const TDX_RETRY_WITHIN_NS = 1_000_000;
 
@@ -136,13 +136,18 @@ function clearPages(map: IntervalMap, { gpa, size }: Attempt): void {
   );
 }
 
+/** A conversion in place fails while anybody holds a page (EAGAIN): without its result nobody can tell. */
+function hidesResult({ errno, mechanism }: Attempt): boolean {
+  return Number.isNaN(errno) && mechanism !== 'vm-attributes';
+}
+
 function applyFlip(replay: Replay, attempt: Attempt): void {
   if (isOpen(attempt)) return;
   if (!attempt.vm || !attempt.direction || Number.isNaN(attempt.gpa) || Number.isNaN(attempt.size)) return;
   if (attempt.errno > 0) return;
   const { direction } = attempt;
   const losses = lossesTillNow(replay);
-  const certainty = certaintyOfAttempt(attempt);
+  const certainty = hidesResult(attempt) ? 'assumed' : certaintyOfAttempt(attempt);
   const at = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
   const set = attempt.mechanism === 'vm-attributes' ? withAttribute : withShareability;
   setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => set(state, direction, certainty, losses));
@@ -170,7 +175,15 @@ export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt):
 
 function outcomeOf(attempt: Attempt): Outcome {
   if (isOpen(attempt)) return 'pending';
+  if (hidesResult(attempt)) return 'unknown';
   return attempt.errno > 0 ? 'failed' : 'done';
+}
+
+/** Where exits to userspace are not recorded, a vCPU's thread may convert because its guest asked. */
+function mayBeAsked({ sources }: Replay, thread: Thread, vm: VmState | null): boolean {
+  if (sources.userExits) return false;
+  const showsRuns = sources.ioctls || sources.guestEntries;
+  return !showsRuns || ((vm === null || vm.boot.hasRun) && !Number.isNaN(thread.vcpu));
 }
 
 /** Nobody asked: the VMM converts by itself. A retry after EAGAIN belongs to the same wish. */
@@ -217,7 +230,7 @@ function settleUnasked(replay: Replay, thread: Thread, attempt: Attempt): void {
     batch: 0,
     epoch: attempt.vm?.epoch ?? 0,
     evidence: attempt.evidence,
-    certainty: thread.tainted ? 'assumed' : certaintyOfAttempt(attempt),
+    certainty: thread.tainted || mayBeAsked(replay, thread, attempt.vm) ? 'assumed' : certaintyOfAttempt(attempt),
   };
   thread.lastVmm = addConversion(replay, row);
 }
@@ -251,6 +264,7 @@ function judge(replay: Replay, request: Request, resumed: boolean): { outcome: O
     const certainty: Certainty = Number.isNaN(last.errno) ? 'inferred' : 'observed';
     if (isOpen(last)) return { outcome: resumed ? 'unknown' : 'pending', certainty };
     if (last.errno > 0) return { outcome: resumed ? 'failed' : 'pending', certainty };
+    if (hidesResult(last)) return { outcome: 'unknown', certainty };
     const isPartial =
       request.rangeKnown &&
       request.origin === 'explicit' &&
@@ -315,8 +329,16 @@ function rowOf(request: Request, resumeNs: number, outcome: Outcome, certainty: 
   };
 }
 
-/** The request is over: its vCPU runs again at `resumeNs`, or never did (NaN: the trace or the thread ended first). */
-export function closeRequest(replay: Replay, thread: Thread, resumeNs: number): Conversion | null {
+/**
+ * The request is over: its vCPU runs again at `resumeNs`; NaN: it never did (the trace or the thread ended first) or,
+ * with `resumed`, when it did was not seen.
+ */
+export function closeRequest(
+  replay: Replay,
+  thread: Thread,
+  resumeNs: number,
+  resumed = !Number.isNaN(resumeNs),
+): Conversion | null {
   const request = thread.request;
   if (!request) return null;
   thread.request = null;
@@ -325,7 +347,6 @@ export function closeRequest(replay: Replay, thread: Thread, resumeNs: number): 
   markConverting(replay, request, endNs, null);
   if (request.fault) request.fault.resumeNs = resumeNs;
   if (request.origin === 'implicit' && request.attempts.length === 0) return null;
-  const resumed = !Number.isNaN(resumeNs);
   const { outcome, certainty } = judge(replay, request, resumed);
   const row = keepRow(replay, request, rowOf(request, resumeNs, outcome, certainty));
   const last = request.attempts[request.attempts.length - 1];
@@ -409,7 +430,10 @@ function mergeContinuation(replay: Replay, row: NewConversion): Conversion | nul
   const next = row.attempts[0]!;
   const isNext =
     next.gpa === last.gpa + last.size || (next.inode === last.inode && next.offset === last.offset + last.size);
-  const goesOn = last.size === TDX_CHUNK && isNext && row.requestNs - before.resumeNs <= TDX_RETRY_WITHIN_NS;
+  // Where an exit or entry of the guest was not seen, what came next to it bounds the time that the guest had.
+  const asked = Number.isNaN(row.requestNs) ? row.exitNs : row.requestNs;
+  const told = Number.isNaN(before.resumeNs) ? before.commitNs : before.resumeNs;
+  const goesOn = last.size === TDX_CHUNK && isNext && asked - told <= TDX_RETRY_WITHIN_NS;
   if (!goesOn) return null;
   before.size = Math.max(before.gpa + before.size, row.gpa + row.size) - before.gpa;
   before.addAttempts(row.attempts);

@@ -266,6 +266,8 @@ export interface Thread {
   added: { inode: number; dev: number; offset: number; pfn: number } | null;
   pendingBind: {
     vmKey: number;
+    /** The VM's descriptor, NaN where the system call was not seen. */
+    vmFd: number;
     slot: number;
     gpa: number;
     size: number;

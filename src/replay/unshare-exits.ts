@@ -132,7 +132,7 @@ export function noteUnshareEntry(replay: Replay, thread: Thread, ts: number): vo
   );
 }
 
-/** Lost events hide how the unshare went on. */
+/** Lost events, or the end of a trace that shows no entries of the guest, hide how the unshare went on. */
 export function abandonUnshare(replay: Replay, tid: number): void {
   const row = replay.pkvm.unshares.get(tid);
   if (!row) return;

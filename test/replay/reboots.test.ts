@@ -275,8 +275,13 @@ describe('with nothing but kvm:*', () => {
     vcpu${vcpu}: ${kvmEntry(vcpu, rip)}`;
   const leaves = (vcpu: 0 | 1): string => `vcpu${vcpu}: ${kvmExit(vcpu, 'HLT')}`;
 
+  const made = (vcpu: number): string =>
+    `vmm: kvm_track_tsc: vcpu_id ${vcpu} masterclock 0 offsetmatched 0 nr_online ${vcpu + 1} hostclock tsc`;
+
   it('every vCPU enters again where it first entered: inferred', async () => {
     const told = await tell(
+      made(0),
+      made(1),
       boot('0xfff0', '0x10000'),
       works(0, '0x10085'),
       works(1, '0x10090'),
@@ -288,8 +293,22 @@ describe('with nothing but kvm:*', () => {
     expect(told.reboot).toMatchObject([{ epoch: 1, certainty: 'inferred' }]);
   });
 
+  it('where the trace began later than the VM, any place may come again: a loop in the guest', async () => {
+    const told = await tell(
+      boot('0x10085', '0x10090'),
+      works(0, '0x10000'),
+      works(1, '0x10000'),
+      leaves(0),
+      leaves(1),
+      boot('0x10085', '0x10090'),
+    );
+    expect(told.reboot).toEqual([]);
+  });
+
   it('one vCPU does: a loop in the guest', async () => {
     const told = await tell(
+      made(0),
+      made(1),
       boot('0xfff0', '0x10000'),
       works(0, '0x10085'),
       works(1, '0x10090'),
@@ -300,7 +319,12 @@ describe('with nothing but kvm:*', () => {
   });
 
   it('rip 0 of a protected guest says nothing', async () => {
-    const told = await tell(boot('0x0', '0x0'), ...Array.from({ length: 5 }, () => works(0, '0x0') + works(1, '0x0')));
+    const told = await tell(
+      made(0),
+      made(1),
+      boot('0x0', '0x0'),
+      ...Array.from({ length: 5 }, () => works(0, '0x0') + works(1, '0x0')),
+    );
     expect(told.reboot).toEqual([]);
   });
 });

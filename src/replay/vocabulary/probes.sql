@@ -8,6 +8,24 @@ SELECT 'vm_attr_call' AS kind, kvm AS vm_key, pages("start") AS address, pages("
   attributes AS value, pid AS extra
 FROM {probe kvm_vm_set_mem_attributes: kvm, pid?, start, end, attributes|attrs};
 
+-- Any ioctl on a VM with the words of its argument (struct kvm_memory_attributes; kvm_userspace_memory_region2 with
+-- KVM_MEM_GUEST_MEMFD, bit 2 of its flags; kvm_create_guest_memfd): kernels before 7.2 have no tracepoint for these.
+SELECT 'vm_attr_call' AS kind, a0 AS address, a1 AS size, a2 AS value
+FROM {probe kvm_vm_ioctl: cmd|ioctl, a0, a1, a2}
+WHERE cmd = 1075883730;
+
+SELECT 'vm_attr_ret' AS kind, ret AS result
+FROM {retprobe kvm_vm_ioctl: ret};
+
+SELECT 'bind' AS kind, TRY_CAST(a0 AS HUGEINT) & 4294967295::HUGEINT AS extra, a1 AS address, a2 AS size, a4 AS value,
+  TRY_CAST(a5 AS HUGEINT) & 4294967295::HUGEINT AS fd
+FROM {probe kvm_vm_ioctl: cmd|ioctl, a0, a1, a2, a4, a5}
+WHERE cmd = 1084272201 AND (TRY_CAST(a0 AS HUGEINT) >> 34) & 1::HUGEINT = 1;
+
+SELECT 'gmem_create' AS kind, a0 AS size, a1 AS value
+FROM {probe kvm_vm_ioctl: cmd|ioctl, a0, a1}
+WHERE cmd = 3225464532;
+
 -- The flip itself, once for each memslot touched: names the VM where nothing else does.
 SELECT 'vcpu_identity' AS kind, kvm AS vm_key
 FROM {probe kvm_arch_pre_set_memory_attributes: kvm};
