@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 // Many simulated runs, replayed and held against their truth: node scripts/simulate-many.mjs 1-1000 --whole --only tdx
 // Every platform with every mechanism (--only takes those whose names hold the text), every seed with nothing lost (--whole),
-// so in a rarer run (--rare), and with events dropped (--lossy); by default all three. Failures are printed as they come.
+// so in a rarer run (--rare), and with events dropped: in stretches (--lossy), a few at a time (--bursts), and so that no
+// mark says where (--unmarked); by default all. Failures are printed as they come; then how many conversions there were,
+// and how many of them the replay told.
 // --jobs N: processes; --dist DIR: a build of src/ (default: dist, as `npm run build` makes it).
 import { fork } from 'node:child_process';
 import { register } from 'node:module';
@@ -16,6 +18,8 @@ const { values, positionals } = parseArgs({
     whole: { type: 'boolean', default: false },
     rare: { type: 'boolean', default: false },
     lossy: { type: 'boolean', default: false },
+    bursts: { type: 'boolean', default: false },
+    unmarked: { type: 'boolean', default: false },
     jobs: { type: 'string', default: '1' },
     dist: { type: 'string', default: fileURLToPath(new URL('../dist', import.meta.url)) },
     // of a process that another one has started: it takes every `jobs`th run
@@ -26,12 +30,12 @@ const range = /^(\d+)(?:-(\d+))?$/.exec(positionals[0] ?? '1-20');
 const jobs = Number(values.jobs);
 if (!range || !Number.isInteger(jobs) || jobs < 1) {
   process.stderr.write(
-    'usage: node scripts/simulate-many.mjs FIRST-LAST [--only TEXT] [--whole] [--rare] [--lossy] [--jobs N] [--dist DIR]\n',
+    'usage: node scripts/simulate-many.mjs FIRST-LAST [--only TEXT] [--whole] [--rare] [--lossy] [--bursts] [--unmarked] [--jobs N] [--dist DIR]\n',
   );
   process.exit(2);
 }
 const [first, last] = [Number(range[1]), Number(range[2] ?? range[1])];
-const KINDS = ['whole', 'rare', 'lossy'];
+const KINDS = ['whole', 'rare', 'lossy', 'bursts', 'unmarked'];
 const asked = KINDS.filter((kind) => values[kind]);
 const kinds = asked.length > 0 ? asked : KINDS;
 
@@ -40,7 +44,13 @@ register('./lib/ts-hooks.mjs', {
   data: { build: `${pathToFileURL(resolve(values.dist)).href}/` },
 });
 const { COMBINATIONS, judgeLossy, judgeRare, judgeWhole } = await import('../test/simulate/simulated.ts');
-const JUDGES = { whole: judgeWhole, rare: judgeRare, lossy: judgeLossy };
+const JUDGES = {
+  whole: judgeWhole,
+  rare: judgeRare,
+  lossy: judgeLossy,
+  bursts: (platform, mechanism, seed) => judgeLossy(platform, mechanism, seed, 'bursts'),
+  unmarked: (platform, mechanism, seed) => judgeLossy(platform, mechanism, seed, 'unmarked'),
+};
 const pairs = COMBINATIONS.filter((names) => names.join(' ').includes(values.only));
 
 /** All runs, seed by seed, so that a run that is stopped early has seen every pair. */
@@ -57,10 +67,11 @@ async function judge({ pair: [platform, mechanism], kind, seed }) {
   try {
     const verdict = await JUDGES[kind](platform, mechanism, seed);
     const missing = kind === 'lossy' ? [] : verdict.missing;
-    return { ...about, ms: performance.now() - start, conversions: verdict.happened, missing, wrong: verdict.wrong };
+    const { happened: conversions, wrong, scores } = verdict;
+    return { ...about, ms: performance.now() - start, conversions, told: scores.conversions.right, missing, wrong };
   } catch (error) {
     const wrong = [String(error.stack)];
-    return { ...about, ms: performance.now() - start, conversions: 0, missing: [], wrong };
+    return { ...about, ms: performance.now() - start, conversions: 0, told: 0, missing: [], wrong };
   }
 }
 
@@ -74,11 +85,12 @@ async function judgePart(part) {
 
 const totals = new Map();
 
-function note({ pair, kind, seed, ms, conversions, missing, wrong }) {
-  const total = totals.get(`${pair} ${kind}`) ?? { runs: 0, conversions: 0, failed: [], ms: 0 };
+function note({ pair, kind, seed, ms, conversions, told, missing, wrong }) {
+  const total = totals.get(`${pair} ${kind}`) ?? { runs: 0, conversions: 0, told: 0, failed: [], ms: 0 };
   totals.set(`${pair} ${kind}`, total);
   total.runs++;
   total.conversions += conversions;
+  total.told += told;
   total.ms += ms;
   if (missing.length + wrong.length === 0) return;
   total.failed.push(seed);
@@ -87,18 +99,18 @@ function note({ pair, kind, seed, ms, conversions, missing, wrong }) {
 }
 
 function printSummary() {
-  const all = { runs: 0, conversions: 0, failed: [], ms: 0 };
+  const all = { runs: 0, conversions: 0, told: 0, failed: [], ms: 0 };
   for (const total of totals.values()) {
-    for (const name of ['runs', 'conversions', 'ms']) all[name] += total[name];
+    for (const name of ['runs', 'conversions', 'told', 'ms']) all[name] += total[name];
     all.failed.push(...total.failed);
   }
   process.stdout.write(
-    '\n| runs | number | conversions | failed | ms a run | failing seeds |\n| --- | --: | --: | --: | --: | --- |\n',
+    '\n| runs | number | conversions | told | failed | ms a run | failing seeds |\n| --- | --: | --: | --: | --: | --: | --- |\n',
   );
-  for (const [name, { runs, conversions, failed, ms }] of [...totals, ['all', all]]) {
+  for (const [name, { runs, conversions, told, failed, ms }] of [...totals, ['all', all]]) {
     const seeds = name === 'all' ? '' : failed.slice(0, 20).join(' ');
     process.stdout.write(
-      `| ${name} | ${runs} | ${conversions} | ${failed.length} | ${(ms / runs).toFixed(0)} | ${seeds} |\n`,
+      `| ${name} | ${runs} | ${conversions} | ${told} | ${failed.length} | ${(ms / runs).toFixed(0)} | ${seeds} |\n`,
     );
   }
   process.exitCode = all.failed.length > 0 ? 1 : 0;

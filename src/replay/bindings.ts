@@ -3,13 +3,13 @@
  * exact; a pair seen in a fault or a punch proves a page; between two pairs of equal distance the rest is inferred.
  */
 import { PAGE_SIZE } from '../base/units.js';
-import { isSharedState } from './axes.js';
+import { isAlready, isSharedState } from './axes.js';
 import { addBinding, bindingAt, growLast, nameFile } from './binding-index.js';
 import type { Certainty } from './identity.js';
 import { stateAt } from './intervals.js';
 import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
 import type { MemoryEvent } from './event.js';
-import { stateOf, type Replay, type Thread, type VmState } from './state.js';
+import { lossesTillNow, stateOf, type Replay, type Thread, type VmState } from './state.js';
 
 /** A fault's page-cache insertion comes at most this long after the fault on the same thread. */
 const PAIR_WITHIN_NS = 50_000_000;
@@ -153,6 +153,8 @@ export function noteInsertion(replay: Replay, thread: Thread, ev: MemoryEvent): 
 
 /** Bits of an x86 fault's error code that say "private": the guest's C-bit (PFERR_GUEST_ENC) and PFERR_PRIVATE_ACCESS. */
 const PRIVATE_ACCESS = [2 ** 34, 2 ** 49];
+/** KVM_X86_SNP_VM (arch/x86/include/uapi/asm/kvm.h): its private accesses always carry them. */
+const SNP_VM = 4;
 
 /**
  * Whether a page that was inserted for a fault is the guest_memfd's. The backend of shared memory may have a page cache,
@@ -166,5 +168,9 @@ function isOfGmem(replay: Replay, vm: VmState, fault: { address: number; code: n
   const { gpa, wanted } = splitGpa(vm, fault.address);
   if (wanted !== null) return wanted === 'private';
   if (PRIVATE_ACCESS.some((bit) => Math.floor(fault.code / bit) % 2 === 1)) return true;
-  return !isSharedState(stateAt(vm.map, gpa / PAGE_SIZE));
+  if (vm.identity.type === SNP_VM) return false;
+  const state = stateAt(vm.map, gpa / PAGE_SIZE);
+  // Where events are missing, the page may have been made shared unseen.
+  if (replay.lossTimes.length > 0) return isAlready(state, 'to_private', lossesTillNow(replay));
+  return !isSharedState(state);
 }

@@ -1,7 +1,7 @@
 /** The guest_memfds of the analysis: from their creation, their bindings, and what probes and punches name. */
 import type { Certainty } from './identity.js';
 import type { Facts } from './facts.js';
-import { stateOf, type Replay, type VmState } from './state.js';
+import { stateOf, type Binding, type Replay, type VmState } from './state.js';
 
 export interface Gmem {
   readonly id: number;
@@ -72,7 +72,22 @@ export function collectGmems({ replay, facts }: { replay: Replay; facts: Facts }
   for (const b of replay.bindings) seen(b.inode, b.vm, b.fromTs, b.how, b.certainty);
   for (const row of replay.conversions) seen(row.inode, row.vm, row.requestNs, 'probe on its attributes', 'observed');
   for (const p of replay.punches) seen(p.inode, p.vm, p.startNs, 'punch', p.certainty);
-  return indexGmems(found.map((g, index) => ({ ...g, id: index + 1 })));
+  return indexGmems(
+    found.map((g, index) => ({ ...g, id: index + 1 })),
+    replay.bindings,
+  );
+}
+
+/** VMs whose memslots were bound by several descriptors: they have several files, seen or not. */
+function findSeveral(bindings: readonly Binding[]): ReadonlySet<VmState> {
+  const descriptorOf = new Map<VmState, number>();
+  const several = new Set<VmState>();
+  for (const { vm, fd } of bindings) {
+    if (vm === null || Number.isNaN(fd)) continue;
+    if ((descriptorOf.get(vm) ?? fd) !== fd) several.add(vm);
+    descriptorOf.set(vm, fd);
+  }
+  return several;
 }
 
 function listOf<K, T>(lists: Map<K, T[]>, key: K): T[] {
@@ -81,7 +96,8 @@ function listOf<K, T>(lists: Map<K, T[]>, key: K): T[] {
   return list;
 }
 
-function indexGmems(all: readonly Gmem[]): GmemIndex {
+function indexGmems(all: readonly Gmem[], bindings: readonly Binding[]): GmemIndex {
+  const several = findSeveral(bindings);
   const byInode = new Map<number, Gmem[]>();
   const byVm = new Map<VmState, Gmem[]>();
   for (const gmem of all) {
@@ -89,7 +105,7 @@ function indexGmems(all: readonly Gmem[]): GmemIndex {
     if (gmem.vm !== null) listOf(byVm, gmem.vm).push(gmem);
   }
   const onlyOf = (vm: VmState | null): Gmem | null => {
-    const mine = vm === null ? undefined : byVm.get(vm);
+    const mine = vm === null || several.has(vm) ? undefined : byVm.get(vm);
     return mine?.length === 1 ? mine[0]! : null;
   };
   return {
@@ -101,7 +117,9 @@ function indexGmems(all: readonly Gmem[]): GmemIndex {
       const byNumber = ofVm ?? named.findLast((g) => g.fromTs <= ts) ?? named[0];
       if (byNumber) return byNumber;
       const byFd = vm === null || Number.isNaN(fd) ? undefined : byVm.get(vm)?.findLast((g) => g.fd === fd);
-      return byFd ?? onlyOf(vm);
+      const only = byFd ?? onlyOf(vm);
+      // Another descriptor than that of its creation may be another file.
+      return only && !(only.fd !== fd && !Number.isNaN(only.fd) && !Number.isNaN(fd)) ? only : null;
     },
   };
 }

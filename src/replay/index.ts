@@ -57,10 +57,15 @@ function settleSources(statements: readonly Statement[], seen: ReadonlySet<numbe
 async function readLost(store: Store, baseNs: bigint): Promise<LostSpan[]> {
   const rows = await store.rows(
     `SELECT cpu, coalesce((from_ns - ${baseNs})::DOUBLE, '-inf'::DOUBLE) AS from_ns,
-      coalesce((to_ns - ${baseNs})::DOUBLE, 'inf'::DOUBLE) AS to_ns
+      coalesce((to_ns - ${baseNs})::DOUBLE, 'inf'::DOUBLE) AS to_ns, coalesce(count::DOUBLE, 'inf'::DOUBLE) AS count
      FROM lost WHERE from_ns IS NOT NULL OR to_ns IS NOT NULL ORDER BY to_ns, from_ns, cpu`,
   );
-  return rows.map((r) => ({ cpu: r['cpu'] as number | null, from: r['from_ns'] as number, to: r['to_ns'] as number }));
+  return rows.map((r) => ({
+    cpu: r['cpu'] as number | null,
+    from: r['from_ns'] as number,
+    to: r['to_ns'] as number,
+    count: r['count'] as number,
+  }));
 }
 
 async function readIsArm(store: Store): Promise<boolean> {
@@ -117,7 +122,7 @@ export async function replayEvents(
 ): Promise<{ readonly replay: Replay; readonly references: References }> {
   const state = makeReplay(identity, sources, lost);
   const references = makeReferences();
-  const loseBefore = followLosses(lost, state.openLosses, (cpu, atNs) => taint(state, cpu, atNs));
+  const loseBefore = followLosses(lost, state.openLosses, (cpu, border) => taint(state, cpu, border));
   const visit = (event: MemoryEvent): void => {
     loseBefore(event.ts, event.cpu);
     step(state, references, event);

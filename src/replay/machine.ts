@@ -37,6 +37,7 @@ import {
   noteSigbus,
   SIGBUS,
 } from './host-faults.js';
+import { hiddenWith, mayHideRequest, settleHidden, type Hidden, type LossBorder } from './hidden-calls.js';
 import { KIND } from './kinds.js';
 import { closePunch, notePunchedPage, openPunch } from './punches.js';
 import {
@@ -241,6 +242,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
   if (isHypKind(kind)) return stepHyp(replay, ev);
   const thread = threadOf(replay, ev.tid, ev.ts);
   followCpu(replay, thread, ev);
+  if (thread.hidden) settleHidden(replay, thread, kind);
   if (!canFollow(replay, thread, ev)) noteGap(replay, thread, ev);
   thread.phase = phaseAfter(thread, ev);
   thread.seenNs = ev.ts;
@@ -434,14 +436,16 @@ function noteMapGpa(thread: Thread, ev: MemoryEvent): void {
  * Events of one CPU are missing up to now: a thread that may have been there may have done anything. One that stayed
  * on its own CPU all the while, as the scheduler's events show, keeps what is known of it.
  */
-export function taint(replay: Replay, cpu: number | null, atNs: number): void {
+export function taint(replay: Replay, cpu: number | null, border: LossBorder): void {
+  const { atNs } = border;
   dropWishes(replay, 'unknown');
   replay.lossTimes.push(atNs);
   for (const thread of replay.threads.values()) {
     const stayed = replay.sources.switches && thread.onCpu && cpu !== null && thread.lastCpu !== cpu;
     if (stayed) continue;
+    const hidden = hiddenWith(thread, border);
     thread.phase = 'unknown';
-    taintThread(replay, thread, atNs);
+    taintThread(replay, thread, atNs, hidden);
   }
 }
 
@@ -455,7 +459,7 @@ function noteGap(replay: Replay, thread: Thread, ev: MemoryEvent): void {
 }
 
 /** What the thread did before says nothing any more of what it does now. */
-function taintThread(replay: Replay, thread: Thread, atNs: number): void {
+function taintThread(replay: Replay, thread: Thread, atNs: number, hidden: Hidden | null = null): void {
   thread.attempt = null;
   thread.ioctl = null;
   thread.punch = null;
@@ -473,8 +477,9 @@ function taintThread(replay: Replay, thread: Thread, atNs: number): void {
   thread.offNs = NaN;
   thread.tainted = true;
   thread.taintedNs = atNs;
-  doubtUnfinished(thread, atNs);
+  thread.hidden = hidden;
   abandonRequest(replay, thread, atNs);
+  if (mayHideRequest(replay, hidden)) doubtUnfinished(thread, hidden?.sinceNs ?? atNs);
   abandonUnshare(replay, thread.tid);
 }
 

@@ -22,7 +22,27 @@ export function runsVcpu(facts: Facts, thread: ThreadFacts): boolean {
   return thread.runsGuest || !facts.showsGuests;
 }
 
-function candidatesByDescriptor(facts: Facts, thread: ThreadFacts): number[] {
+/** struct kvm seen in ioctls, by thread and descriptor. */
+type NamedVms = ReadonlyMap<string, ReadonlySet<number>>;
+
+function nameVms(facts: Facts): NamedVms {
+  const named = new Map<string, Set<number>>();
+  for (const { tid, fd, key } of facts.keys) {
+    const place = `${tid}:${fd}`;
+    const keys = named.get(place);
+    if (keys) keys.add(key);
+    else named.set(place, new Set([key]));
+  }
+  return named;
+}
+
+/** One number, two VMs: whoever uses the descriptor does not share it with its maker. */
+function isOtherVm(named: NamedVms, fd: number, tid: number, maker: number): boolean {
+  const [own, made] = [named.get(`${tid}:${fd}`), named.get(`${maker}:${fd}`)];
+  return own !== undefined && made !== undefined && [...own].every((key) => !made.has(key));
+}
+
+function candidatesByDescriptor(facts: Facts, named: NamedVms, thread: ThreadFacts): number[] {
   const found = new Set<number>();
   // What the thread made itself tells nothing of others.
   const add = (makers: readonly FdRecord[]): void => {
@@ -33,13 +53,17 @@ function candidatesByDescriptor(facts: Facts, thread: ThreadFacts): number[] {
     add(makers.filter((f) => thread.vcpus.size === 0 || thread.vcpus.has(f.arg)));
   }
   for (const [fd, ts] of thread.setsAttributes ? thread.attributeFds : [])
-    add(facts.fds.filter((f) => f.what !== 'vcpu' && f.fd === fd && f.ts <= ts));
+    add(
+      facts.fds.filter(
+        (f) => f.what !== 'vcpu' && f.fd === fd && f.ts <= ts && !isOtherVm(named, fd, thread.tid, f.tid),
+      ),
+    );
   return [...found].sort((a, b) => a - b);
 }
 
 /** Several processes may use the same descriptor numbers; threads are numbered soon after the process that makes them. */
-function probableMaker(facts: Facts, thread: ThreadFacts): number | undefined {
-  const makers = candidatesByDescriptor(facts, thread);
+function probableMaker(facts: Facts, named: NamedVms, thread: ThreadFacts): number | undefined {
+  const makers = candidatesByDescriptor(facts, named, thread);
   return makers.findLast((m) => m < thread.tid) ?? makers[0];
 }
 
@@ -49,6 +73,7 @@ function probableMaker(facts: Facts, thread: ThreadFacts): number | undefined {
  */
 export function settleProcesses(facts: Facts, tasks: TaskFacts): ProcessOf {
   const known = new Map<number, number>();
+  const named = nameVms(facts);
   const byKey = new Map<number, number>();
   for (const thread of facts.threads.values()) {
     const process = tasks.tgidOf(thread.tid) ?? (Number.isNaN(thread.pid) ? null : thread.pid);
@@ -62,7 +87,7 @@ export function settleProcesses(facts: Facts, tasks: TaskFacts): ProcessOf {
     const thread = facts.threads.get(tid);
     if (!thread || trail.has(tid)) return tid;
     const shared = [...thread.keys].find((key) => byKey.has(key));
-    const maker = Number.isNaN(thread.maker) ? probableMaker(facts, thread) : thread.maker;
+    const maker = Number.isNaN(thread.maker) ? probableMaker(facts, named, thread) : thread.maker;
     const process =
       shared !== undefined ? byKey.get(shared)! : maker === undefined ? tid : settle(maker, new Set([...trail, tid]));
     known.set(tid, process);

@@ -460,7 +460,9 @@ export function abandonRequest(replay: Replay, thread: Thread, atNs: number): vo
   if (!isDone) row.commitNs = NaN;
   // Chunks that nobody saw may belong to it: then its size is a guess.
   if (last && !request.rangeKnown && mayGoOn(request, last)) row.certainty = 'assumed';
-  keepRow(replay, request, row);
+  const kept = keepRow(replay, request, row);
+  // The guest did ask for the rest: this was it.
+  if (kept.index === thread.unfinished?.row.index) thread.unfinished = null;
 }
 
 /** Whether more chunks of a MapGPA may follow the last one seen. */

@@ -3,6 +3,7 @@ import { makeBindingIndex, type BindingIndex } from './binding-index.js';
 import type { Evidence } from './event.js';
 import type { Certainty, Identity, VmIdentity } from './identity.js';
 import { ConversionList, keepConversion, makeConversionLog, type ConversionLog } from './conversion-log.js';
+import type { Hidden } from './hidden-calls.js';
 import { makeIntervalLog, type IntervalLog } from './interval-log.js';
 import { makeIntervalMap, type IntervalMap } from './intervals.js';
 import { makeSpill, type Spill } from './paged-rows.js';
@@ -259,8 +260,10 @@ export interface Thread {
   phase: RunPhase;
   /** Events may be missing since its last edge of KVM_RUN: what it did before says nothing of what it does now. */
   tainted: boolean;
-  /** When events of it were last missing, ns; -Infinity: never. */
+  /** When events of it were last missing that may have been a request, ns; -Infinity: never. */
   taintedNs: number;
+  /** What is missing of it since it was seen in its guest; null: nothing, or more than that. */
+  hidden: Hidden | null;
   folio: { inode: number; offset: number; ts: number } | null;
   pfnGpa: { gpa: number; ts: number } | null;
   added: { inode: number; dev: number; offset: number; pfn: number } | null;
@@ -314,6 +317,8 @@ export interface LostSpan {
   readonly cpu: number | null;
   readonly from: number;
   readonly to: number;
+  /** Events that are missing; Infinity: not known. */
+  readonly count: number;
 }
 
 export interface Replay {
@@ -464,6 +469,7 @@ export function threadOf(replay: Replay, tid: number, ts: number): Thread {
       phase: 'unknown',
       tainted: false,
       taintedNs: -Infinity,
+      hidden: null,
       folio: null,
       pfnGpa: null,
       added: null,

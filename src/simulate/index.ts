@@ -13,8 +13,8 @@ import { makeRandom } from './random.js';
 import { emptyTruth } from './truth.js';
 import type { Truth } from './truth.js';
 
-export { completeOptions, DEFAULT_OPTIONS, MECHANISMS, PLATFORMS, SOURCES } from './options.js';
-export type { EventSource, Mechanism, Platform, SimulateOptions } from './options.js';
+export { completeOptions, DEFAULT_OPTIONS, LOSS_MARKS, MECHANISMS, PLATFORMS, SOURCES } from './options.js';
+export type { EventSource, LossMarks, Mechanism, Platform, SimulateOptions } from './options.js';
 export { captureOf, truthOf } from './write-truth.js';
 export { writeProbeDefinitions } from './probes.js';
 export { textLines } from './text.js';
@@ -64,6 +64,7 @@ export function simulate(options: SimulateOptions): SimulatedRun {
   startNoise(world, options.noise);
   planVms(world);
   runHost(host, startNs + LONGEST_NS);
-  const { kept, losses } = loseEvents(host.events, { cpus, share: options.lost, random: random.fork('lost') });
+  const { lost: share, lostBurst: longest } = options;
+  const { kept, losses } = loseEvents(host.events, { cpus, share, longest, random: random.fork('lost') });
   return { options, definitions: eventSet.all, cpus, events: kept, losses, truth: world.truth };
 }

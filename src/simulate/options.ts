@@ -20,6 +20,10 @@ export const MECHANISMS_OF: Readonly<Record<Platform, readonly Mechanism[]>> = {
   'pkvm-unshare': ['vcpu-run'],
 };
 
+/** What a recorder says of events that it lost: how many, only that some are missing, or nothing at that place. */
+export const LOSS_MARKS = ['counted', 'bare', 'none'] as const;
+export type LossMarks = (typeof LOSS_MARKS)[number];
+
 export interface SimulateOptions {
   readonly platform: Platform;
   readonly mechanism: Mechanism;
@@ -49,6 +53,9 @@ export interface SimulateOptions {
   readonly implicit: number;
   /** Share of the events that recorders lose, 0 to 1. */
   readonly lost: number;
+  /** Longest stretch of them, events of one CPU. */
+  readonly lostBurst: number;
+  readonly lostMarks: LossMarks;
   /** Tasks that have nothing to do with VMs. */
   readonly noise: number;
   readonly sources: readonly EventSource[];
@@ -72,6 +79,8 @@ export const DEFAULT_OPTIONS: SimulateOptions = {
   reset: false,
   implicit: 0.2,
   lost: 0,
+  lostBurst: 160,
+  lostMarks: 'counted',
   noise: 2,
   sources: SOURCES,
 };
@@ -96,6 +105,7 @@ export function completeOptions(given: Partial<SimulateOptions>): SimulateOption
   }
   checkRange('--implicit', options.implicit, 0, 1);
   checkRange('--lost', options.lost, 0, 0.9);
+  checkRange('--lost-burst', options.lostBurst, 1, 1_000_000);
   if (options.leaks > 0 && mechanism === 'vm-attributes') {
     throw new TraceError('usage', '--leaks: references hinder no conversion by VM attributes', {
       hint: 'take --mechanism gmem-attributes, gmem-convert or vcpu-run',

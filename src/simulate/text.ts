@@ -19,13 +19,16 @@ const HEADER = `#
 export function* textLines({ events, losses, cpus, options }: SimulatedRun): Generator<string> {
   yield '# tracer: nop\n#\n';
   yield `# synthetic: written by gmemtrace simulate, platform ${options.platform}, mechanism ${options.mechanism}, seed ${options.seed}\n`;
-  yield `#\n# entries-in-buffer/entries-written: ${events.length}/${events.length}   #P:${cpus}\n`;
+  // where no line says so, the header's counts still tell that events are missing
+  const isSilent = options.lostMarks === 'none';
+  const written = events.length + (isSilent ? losses.reduce((sum, { count }) => sum + count, 0) : 0);
+  yield `#\n# entries-in-buffer/entries-written: ${events.length}/${written}   #P:${cpus}\n`;
   yield HEADER;
   let nextLoss = 0;
   for (const [position, event] of events.entries()) {
     for (; losses[nextLoss]?.before === position; nextLoss++) {
       const { cpu, count } = losses[nextLoss]!;
-      yield `CPU:${cpu} [LOST ${count} EVENTS]\n`;
+      if (!isSilent) yield `CPU:${cpu} [LOST ${options.lostMarks === 'bare' ? '' : `${count} `}EVENTS]\n`;
     }
     yield textOf(event);
   }

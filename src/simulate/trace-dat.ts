@@ -163,8 +163,11 @@ interface Stream {
 }
 
 /** The ring-buffer pages of each CPU that has events. */
-function streamsOf({ events, losses, cpus }: SimulatedRun): Stream[] {
-  const lostBefore = new Map(losses.map(({ before, count }) => [before, count]));
+function streamsOf({ events, losses, cpus, options: { lostMarks } }: SimulatedRun): Stream[] {
+  const lostBefore = new Map<number, number>();
+  if (lostMarks !== 'none') {
+    for (const { before, count } of losses) lostBefore.set(before, lostMarks === 'counted' ? count : Infinity);
+  }
   const writers = Array.from({ length: cpus }, () => new PageWriter());
   for (const [position, event] of events.entries()) {
     writers[event.cpu]!.add(event, lostBefore.get(position) ?? 0);
@@ -183,6 +186,7 @@ class PageWriter {
   #lastNs = 0n;
   #lost = 0;
 
+  /** @param lost events missing before this one; Infinity: nobody says how many */
   add(event: SimEvent, lost: number): void {
     const payload = encodeEvent(event);
     const ns = BigInt(event.ns);
@@ -229,8 +233,9 @@ class PageWriter {
     const page = this.#page;
     if (!page) return;
     let commit = BigInt(this.#used);
-    if (this.#lost > 0) {
-      commit |= RB_MISSED_EVENTS | RB_MISSED_STORED;
+    if (this.#lost > 0) commit |= RB_MISSED_EVENTS;
+    if (this.#lost > 0 && this.#lost < Infinity) {
+      commit |= RB_MISSED_STORED;
       page.writeBigUInt64LE(BigInt(this.#lost), PAGE_HEADER + this.#used);
     }
     page.writeBigUInt64LE(commit, 8);

@@ -136,6 +136,47 @@ describe('inodes', () => {
     expect(told.gmem.map((g) => g['inode'])).toEqual([null]);
   });
 
+  it('nor where events are lost that may have made the page shared', async () => {
+    for (const type of [VM_TYPE.sw, VM_TYPE.snp]) {
+      const told = await tell(
+        makesVm(type) + setsPrivate(RAM, MIB) + starts(0),
+        'CPU:0 [LOST 3 EVENTS]',
+        faultsIn(RAM, 0x42, 0x7000, '1093b4', '0:1', '0x100000006'),
+      );
+      expect(told.binding).toEqual([]);
+    }
+  });
+
+  it('while a private access (C-bit) shows the guest_memfd, lost events or not', async () => {
+    const told = await tell(
+      makesVm(VM_TYPE.snp) + setsPrivate(RAM, MIB) + starts(0),
+      'CPU:0 [LOST 3 EVENTS]',
+      faultsIn(RAM, 0x850, 0x7000, '1093b4', '0:15', '0x500000006'),
+    );
+    expect(told.binding).toMatchObject([{ gpa: RAM, offset: 0x7000 }]);
+  });
+
+  it('memslots bound by two descriptors lie in two files, though only one is known', async () => {
+    const bind = (slot: number, gfn: string, fd: number): string => `
+      vmm: sys_ioctl(fd: 5, cmd: 0x40a0ae49, arg: 0x7ffd1c2e5a30)
+      vmm: bind: (kvm_gmem_bind+0x0/0x2c0) kvm=0xffff88810c1e5000 id=${slot} base_gfn=${gfn} npages=0x100 fd=${fd} offset=0x0
+      vmm: sys_ioctl -> 0x0`;
+    const told = await tell(
+      `vmm: sys_ioctl(fd: 4, cmd: 0xae01, arg: 4)
+       vmm: sys_ioctl -> 0x5
+       vmm: sys_ioctl(fd: 5, cmd: 0xae41, arg: 0)
+       vmm: sys_ioctl -> 0x7`,
+      bind(0, '0x100000', 6) + bind(1, '0x200000', 9),
+      setsPrivate(RAM, MIB) + starts(0),
+      faultsIn(RAM, 0x850, 0, '107e18', '0:15', '0x500000006'),
+    );
+    expect(told.binding).toMatchObject([
+      { gpa: RAM, gmem_id: null },
+      { gpa: 2 * RAM, gmem_id: null },
+    ]);
+    expect(told.finding).toEqual([]);
+  });
+
   it('neither is the memory of a VM without guest_memfd', async () => {
     const told = await tell(
       `vmm: sys_ioctl(fd: 4, cmd: 0xae01, arg: 0)

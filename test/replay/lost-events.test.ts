@@ -162,6 +162,45 @@ describe('a MapGPA that began where events were lost', () => {
     expect(told.conversion.at(-1)).toMatchObject({ request: 'tdx-mapgpa', certainty: 'assumed' });
   });
 
+  it('where fewer events are lost than a request leaves behind, none was hidden: the next one is whole', async () => {
+    const told = await tell(TDX_RUNNING, 'CPU:0 [LOST 4 EVENTS]', TDCALL, chunks(1), runsAgain(0), `+3ms ${HALT}`);
+    expect(told.conversion.at(-1)).toMatchObject({ request: 'tdx-mapgpa', certainty: 'observed', outcome: 'done' });
+  });
+
+  it('unless the end of something is seen first: its beginning is among the few', async () => {
+    const told = await tell(TDX_RUNNING, 'CPU:0 [LOST 4 EVENTS]', runsAgain(0), TDCALL, chunks(1), runsAgain(0));
+    expect(told.conversion.at(-1)).toMatchObject({ request: 'tdx-mapgpa', certainty: 'assumed' });
+  });
+
+  it('what was told of the one before a few lost events stays', async () => {
+    const told = await tell(
+      TDX_RUNNING,
+      TDCALL,
+      chunks(2),
+      runsAgain(0),
+      'CPU:0 [LOST 4 EVENTS]',
+      HALT,
+      `+3ms ${HALT}`,
+    );
+    expect(told.conversion.at(-1)).toMatchObject({ size: 2 * CHUNK, certainty: 'observed', outcome: 'done' });
+  });
+
+  it('lost in the middle of the rest: one conversion all the same', async () => {
+    const told = await tell(
+      TDX_RUNNING,
+      TDCALL,
+      chunks(1),
+      runsAgain(0),
+      TDCALL,
+      chunks(1, RAM + CHUNK),
+      LOST_ON_0,
+      HALT,
+    );
+    expect(told.conversion.filter((c) => c['direction'] === 'to_shared')).toMatchObject([
+      { gpa: RAM, size: 2 * CHUNK, certainty: 'assumed' },
+    ]);
+  });
+
   it('a while after the loss it is one', async () => {
     const later = `+3ms vcpu0: ${kvmExit(0, 'TDCALL', '0x0')}`;
     const told = await tell(TDX_RUNNING, LOST_ON_0, HALT, later, chunks(1), runsAgain(0), `+3ms ${HALT}`);

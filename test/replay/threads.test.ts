@@ -144,6 +144,20 @@ describe('without tgids', () => {
     ]);
   });
 
+  it('one whose set-up is lost is not taken for that of the same descriptors: its struct kvm is another', async () => {
+    const bind = (who: string, kvm: string): string => `
+      ${who}: sys_ioctl(fd: 5, cmd: 0x40a0ae49, arg: 0x7ffd1c2e5a30)
+      ${who}: bind: (kvm_gmem_bind+0x0/0x2c0) kvm=${kvm} id=1 base_gfn=0x100000 npages=0x4000 fd=6 offset=0x0
+      ${who}: sys_ioctl -> 0x0`;
+    const told = await tellWithout(
+      makesVm() + bind('vmm', '0xffff88810c1e5000') + setsPrivate(RAM, 64 * MIB) + starts(0),
+      'CPU:1 [LOST 9 EVENTS]',
+      bind('vmmB', '0xffff88810c207000') + setsPrivate(RAM, 32 * MIB, 'vmmB'),
+    );
+    expect(told.vm).toHaveLength(2);
+    expect(told.conversion.map((c) => c['vm_id'])).not.toEqual([1, 1]);
+  });
+
   it('who made a thread says whose it is, where descriptors do not', async () => {
     const told = await tellWithout(
       makesVm(),

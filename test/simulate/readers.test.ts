@@ -6,7 +6,7 @@ import type { EventBatch } from '../../src/parse/batch.js';
 import { openTrace } from '../../src/parse/index.js';
 import type { ReadSummary } from '../../src/parse/model.js';
 import { completeOptions, simulate, textLines, truthOf, writeTraceDat } from '../../src/simulate/index.js';
-import type { SimulatedRun } from '../../src/simulate/index.js';
+import type { LossMarks, SimulatedRun } from '../../src/simulate/index.js';
 import { COMBINATIONS, optionsOf } from './simulated.js';
 
 interface Row {
@@ -111,6 +111,28 @@ it('tells both readers of every stretch that was lost, with its count', async ()
   expect(told(text)).toEqual(run.losses.map(({ cpu, count }) => `${cpu}: ${count}`).sort());
   expect(told(dat)).toEqual(told(text));
   expect(showRows(dat.rows, text.rows)).toEqual(showRows(text.rows, dat.rows));
+});
+
+describe('a recorder that does not count what it loses', () => {
+  const lossy = (lostMarks: LossMarks): SimulatedRun =>
+    simulate(completeOptions({ platform: 'snp', seed: 3, lost: 0.1, lostBurst: 3, lostMarks }));
+
+  it('tells both readers where, but not how many', async () => {
+    const run = lossy('bare');
+    expect(Math.max(...run.losses.map(({ count }) => count))).toBe(3);
+    const where = run.losses.map(({ cpu }) => `${cpu}: null`).sort();
+    for (const { summary } of await readBoth(run))
+      expect(summary.lost.map(({ cpu, count }) => `${cpu}: ${count}`).sort()).toEqual(where);
+  });
+
+  it('or leaves it to the counts in the header of a text', async () => {
+    const run = lossy('none');
+    const [text, dat] = await readBoth(run);
+    const lost = run.losses.reduce((sum, { count }) => sum + count, 0);
+    expect(lost).toBeGreaterThan(20);
+    expect(text.summary.lost.filter(({ count }) => count !== null)).toMatchObject([{ cpu: null, count: lost }]);
+    expect(dat.summary.lost).toEqual([]);
+  });
 });
 
 it('says in itself that it is synthetic', () => {

@@ -136,7 +136,8 @@ function recordingOf(run: SimulatedRun, path: string): Recording {
  */
 function asOneVm(truth: Truth): Truth {
   const conversions = truth.conversions.map((conversion) => ({ ...conversion, vm: 'any' }));
-  return { ...truth, vms: truth.vms.map((vm) => ({ ...vm, id: 'any' })), conversions };
+  const expected_findings = (truth.expected_findings ?? []).map(({ rule }) => ({ rule }));
+  return { ...truth, vms: truth.vms.map((vm) => ({ ...vm, id: 'any' })), conversions, expected_findings };
 }
 
 /** The replay's answer to the run, held against what really happened. */
@@ -156,8 +157,20 @@ export function judgeRare(platform: Platform, mechanism: Mechanism, seed: number
   return judgeRun(rareOptionsOf(platform, mechanism, seed), seed % 2 === 0 ? 'text' : 'dat');
 }
 
+/** How a recorder loses events: in stretches as a ring buffer does, a few at a time, and so that nothing marks the place. */
+const LOSSES = {
+  stretches: {},
+  bursts: { lostBurst: 3 },
+  unmarked: { lostBurst: 3, lostMarks: 'none' },
+} as const satisfies Readonly<Record<string, Partial<SimulateOptions>>>;
+
 /** The run of a seed with 2 to 34 % of its events lost: what is missing is missing, but nothing may be false. */
-export function judgeLossy(platform: Platform, mechanism: Mechanism, seed: number): Promise<Verdict> {
-  const options = { ...optionsOf(platform, mechanism, seed), lost: 0.02 + (seed % 5) * 0.08 };
+export function judgeLossy(
+  platform: Platform,
+  mechanism: Mechanism,
+  seed: number,
+  how: keyof typeof LOSSES = 'stretches',
+): Promise<Verdict> {
+  const options = { ...optionsOf(platform, mechanism, seed), lost: 0.02 + (seed % 5) * 0.08, ...LOSSES[how] };
   return judgeRun(options, seed % 2 === 0 ? 'dat' : 'text');
 }

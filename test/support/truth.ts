@@ -121,7 +121,8 @@ function distance(truth: TruthConversion, row: AnswerConversion): number {
   if (first !== undefined && last !== undefined && tried !== null)
     return distanceTo(tried, first.start_ns, last.end_ns);
   const stamp = stampOf(row);
-  return stamp === null ? 0 : distanceTo(stamp, truth.requested_ns, truth.completed_ns ?? truth.requested_ns);
+  const until = truth.completed_ns ?? truth.resumed_ns ?? truth.requested_ns;
+  return stamp === null ? 0 : distanceTo(stamp, truth.requested_ns, until);
 }
 
 function isSamePlace(trial: Trial, truth: TruthConversion, row: AnswerConversion): boolean {
@@ -136,6 +137,13 @@ interface Pair {
   readonly row: AnswerConversion;
   readonly truth: TruthConversion;
   readonly distance: number;
+  /** Between their beginnings, ns: tells tries apart that happened at once. */
+  readonly apart: number;
+}
+
+function startsApart(truth: TruthConversion, row: AnswerConversion): number {
+  const started = numberOf(row.request_ns) ?? stampOf(row);
+  return started === null ? 0 : Math.abs(started - truth.requested_ns);
 }
 
 /** Each row with the nearest conversion of its place; a claim goes before a doubt. */
@@ -148,11 +156,12 @@ function pairUp(trial: Trial, wanted: readonly TruthConversion[]): ReadonlyMap<A
   for (const row of trial.answer.conversions) {
     for (const truth of row.gpa === null ? wanted : (byGpa.get(Number(row.gpa)) ?? [])) {
       if (!isSamePlace(trial, truth, row)) continue;
-      const pair = { row, truth, distance: isTimed ? distance(truth, row) : 0 };
+      const [between, apart] = isTimed ? [distance(truth, row), startsApart(truth, row)] : [0, 0];
+      const pair = { row, truth, distance: between, apart };
       if (pair.distance <= limit) pairs.push(pair);
     }
   }
-  pairs.sort((a, b) => Number(isClaim(b.row)) - Number(isClaim(a.row)) || a.distance - b.distance);
+  pairs.sort((a, b) => Number(isClaim(b.row)) - Number(isClaim(a.row)) || a.distance - b.distance || a.apart - b.apart);
   const paired = new Map<AnswerConversion, TruthConversion>();
   const used = new Set<TruthConversion>();
   for (const { row, truth } of pairs) {

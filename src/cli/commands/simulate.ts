@@ -6,7 +6,7 @@ import { TraceError } from '../../base/errors.js';
 import type { BuildCommand } from '../command.js';
 import { addExamples } from '../options.js';
 import { reasonOf } from '../output.js';
-import { MECHANISMS, PLATFORMS, SOURCES } from '../../simulate/options.js';
+import { LOSS_MARKS, MECHANISMS, PLATFORMS, SOURCES } from '../../simulate/options.js';
 import type { EventSource, SimulateOptions } from '../../simulate/options.js';
 import type { SimulatedRun } from '../../simulate/index.js';
 
@@ -42,6 +42,13 @@ export const buildSimulate: BuildCommand = (cli) => {
     .option('--no-reset', 'it does not (default)')
     .option('--implicit <ratio>', 'share of implicit conversions, 0 to 1', parseRatio('--implicit'))
     .option('--lost <fraction>', 'share of the events that the recorder loses', parseRatio('--lost'))
+    .option('--lost-burst <n>', 'longest stretch of events lost at once (default: 160)', parseCount('--lost-burst'))
+    .addOption(
+      new Option(
+        '--lost-marks <how>',
+        'what is told of a stretch: its count, only that it is there, or nothing',
+      ).choices(LOSS_MARKS),
+    )
     .option('--noise <n>', 'tasks that have nothing to do with VMs', parseCount('--noise'))
     .option('--sources <list>', `what is recorded: ${SOURCES.join(',')} (default: all)`, parseSources)
     .addOption(new Option('--clock <name>', 'clock of the trace').choices(['mono']).default('mono'))
@@ -85,6 +92,8 @@ function withoutExtras(given: Partial<SimulateOptions>): Partial<SimulateOptions
     'reboots',
     'implicit',
     'lost',
+    'lostBurst',
+    'lostMarks',
     'noise',
     'sources',
     'reset',
