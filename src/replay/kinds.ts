@@ -4,7 +4,7 @@
  * what follows from it.
  */
 export const KINDS = [
-  'guest_exit', // vCPU left the guest: vcpu, value = exit reason (arm64: ESR exception class), extra = isa
+  'guest_exit', // vCPU left the guest: vcpu, value = exit reason (arm64: exception class of a trap), extra = isa, result = arm64's return code
   'guest_entry', // vCPU enters the guest: vcpu, address = rip / pc
   'hypercall', // KVM_HC_*: value = nr, address = a0, size = a1 pages in bytes, extra = a2
   'vmgexit', // SNP GHCB exit: vcpu, value = exit code

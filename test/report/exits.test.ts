@@ -120,6 +120,29 @@ describe('exits from the guest', () => {
     ]);
   });
 
+  it('of arm64 have no exception class in the view exit where an interrupt ended the run, and diff names them so', async () => {
+    const text = traceText([
+      `vcpu0: kvm_exit: TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0xffff800080010000
+       vcpu0: kvm_entry: PC: 0xffff800080010000
+       vcpu0: kvm_exit: IRQ: HSR_EC: 0x0000 (UNKNOWN), PC: 0xffff800080010000
+       vcpu0: kvm_entry: PC: 0xffff800080010000`,
+    ]);
+    await withTrace(text, async (path) => {
+      const query = `SELECT reason, ret, duration_ns FROM exit WHERE level = 'guest' ORDER BY ts_ns`;
+      expect((await runCli(['sql', path, query, '--format', 'csv'])).stdout).toBe(
+        'reason,ret,duration_ns\n36,2,10000\n,0,10000\n',
+      );
+      const { stdout } = await runCli(['diff', path, path, '--format', 'json']);
+      const { counts } = JSON.parse(stdout) as {
+        readonly counts: readonly { metric: string; label: string; a: number }[];
+      };
+      expect(counts.filter((c) => c.metric === 'guest exits').map((c) => [c.label, c.a])).toEqual([
+        ['DABT_LOW', 1],
+        ['IRQ', 1],
+      ]);
+    });
+  });
+
   it('keep their number where nobody has a name for them', async () => {
     const exits = await guestExits([starts(0), `vcpu0: ${kvmExit(0, '0x7fff')}\nvcpu0: ${kvmEntry(0)}`]);
     expect(times(exits).map(([name]) => name)).toEqual(['0x7fff']);

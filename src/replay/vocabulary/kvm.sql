@@ -2,8 +2,10 @@
 -- What the tracepoints of the common KVM code and of x86 KVM mean (reference: include/trace/events/kvm.h,
 -- arch/x86/kvm/trace.h, arch/x86/kvm/mmu/mmutrace.h).
 
-SELECT 'guest_exit' AS kind, vcpu_id AS vcpu, coalesce(exit_reason, esr_ec) AS value, isa AS extra
-FROM {event kvm.kvm_exit: vcpu_id, exit_reason, esr_ec, isa};
+-- arm64 has an exception class for a trap only (ret = 2, arch/arm64/kvm/trace_arm.h): of an interrupt esr_ec is 0 and means nothing.
+SELECT 'guest_exit' AS kind, vcpu_id AS vcpu, coalesce(exit_reason, CASE WHEN ret = 2 OR ret IS NULL THEN esr_ec END) AS value,
+  isa AS extra, ret AS result
+FROM {event kvm.kvm_exit: vcpu_id, exit_reason, esr_ec, isa, ret};
 
 SELECT 'guest_entry' AS kind, vcpu_id AS vcpu, coalesce(rip, vcpu_pc) AS address
 FROM {event kvm.kvm_entry: vcpu_id, rip, vcpu_pc};

@@ -23,8 +23,8 @@ export function userExitName(label: string): string {
 /** SQL over the view exit: where KVM_RUN fails, texts of the event hold its errno and no reason, so that the errno it is. */
 export const USER_EXIT_LABEL = `CASE WHEN errno <> 0 THEN concat('errno ', errno) ELSE reason::VARCHAR END`;
 
-/** The event kvm_exit says `reason npf` on x86 and `HSR_EC: 0x0024 (DABT_LOW)` on arm64. */
-const PRINTED = /\breason (\S+)|HSR_EC: 0x[0-9a-f]+ \((\w+)\)/;
+/** The event kvm_exit says `reason npf` on x86, `TRAP: HSR_EC: 0x0024 (DABT_LOW)` and `IRQ: HSR_EC: 0x0000 (UNKNOWN)` on arm64. */
+const PRINTED = /\breason (\S+)|\bTRAP: HSR_EC: 0x[0-9a-f]+ \((\w+)\)|\b(\w+): HSR_EC:/;
 
 /**
  * `SQL expression of the label` → name of each guest exit, taken from the text of one such event; where it prints none,
@@ -32,7 +32,7 @@ const PRINTED = /\breason (\S+)|HSR_EC: 0x[0-9a-f]+ \((\w+)\)/;
  */
 export async function readGuestExitNames(store: Store): Promise<ReadonlyMap<string, string>> {
   const rows = await store.rows(`
-    SELECT ${GUEST_EXIT_LABEL} AS label, trace_id, cpu, seq, ts_ns FROM exit WHERE level = 'guest' AND reason IS NOT NULL
+    SELECT ${GUEST_EXIT_LABEL} AS label, trace_id, cpu, seq, ts_ns FROM exit WHERE level = 'guest' AND label IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY label ORDER BY ts_ns, cpu, seq) = 1 ORDER BY label`);
   const keys = rows.map((row) => ({
     traceId: num(row, 'trace_id'),
@@ -44,11 +44,15 @@ export async function readGuestExitNames(store: Store): Promise<ReadonlyMap<stri
   return new Map(
     rows.map((row, k) => {
       const label = text(row, 'label');
-      const [, x86, arm] = PRINTED.exec(lines[k]?.text ?? '') ?? [];
-      return [label, x86 ?? arm ?? label];
+      const [, x86, trap, other] = PRINTED.exec(lines[k]?.text ?? '') ?? [];
+      return [label, x86 ?? trap ?? other ?? label];
     }),
   );
 }
 
-/** SQL over the view exit: `svm 1024`, `vmx 48`; arm64 has one set of reasons (isa is KVM_ISA_VMX 1, KVM_ISA_SVM 2). */
-export const GUEST_EXIT_LABEL = `concat(CASE isa WHEN 1 THEN 'vmx ' WHEN 2 THEN 'svm ' ELSE '' END, reason)`;
+/**
+ * SQL over the view exit: `svm 1024`, `vmx 48` (isa is KVM_ISA_VMX 1, KVM_ISA_SVM 2); arm64 has one set of classes, and
+ * `ret 0` for what is no trap. NULL: nobody knows why.
+ */
+export const GUEST_EXIT_LABEL = `CASE WHEN reason IS NOT NULL THEN concat(CASE isa WHEN 1 THEN 'vmx ' WHEN 2 THEN 'svm ' ELSE '' END, reason)
+  WHEN ret IS NOT NULL THEN concat('ret ', ret) END`;

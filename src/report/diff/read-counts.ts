@@ -51,7 +51,7 @@ export const TIMED_METRICS: readonly TimedMetric[] = [
     metric: 'guest exits',
     sense: 'neutral',
     needs: null,
-    events: `SELECT ${GUEST_EXIT_LABEL} AS label, ts_ns FROM exit WHERE level = 'guest' AND reason IS NOT NULL`,
+    events: `SELECT ${GUEST_EXIT_LABEL} AS label, ts_ns FROM exit WHERE level = 'guest' AND label IS NOT NULL`,
   },
   {
     metric: 'exits to userspace',
