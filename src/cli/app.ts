@@ -2,7 +2,7 @@
 import { CommanderError, type Command } from 'commander';
 import { TraceError, type ErrorCode } from '../base/errors.js';
 import type { Cli, CliIo, ExitStatus } from './command.js';
-import { BrokenPipe, guardPipe, writeTo } from './output.js';
+import { BrokenPipe, flush, guardPipe, writeTo } from './output.js';
 import { buildProgram } from './program.js';
 import { hasColor, painter } from './style.js';
 
@@ -34,12 +34,22 @@ export async function run(args: readonly string[], { io, signal }: RunOptions): 
   const releases = [guardPipe(io.stdout), guardPipe(io.stderr)];
   const program = buildProgram(cli);
   try {
-    await program.parseAsync([...args], { from: 'user' });
+    await parse(program, args);
+    await flush(io.stdout);
     return cli.status;
   } catch (error) {
     return await report(error, { args, cli, program });
   } finally {
     for (const release of releases) release();
+  }
+}
+
+/** Help and the version end the parsing, too, and are no error. */
+async function parse(program: Command, args: readonly string[]): Promise<void> {
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
   }
 }
 
@@ -52,7 +62,7 @@ interface Failure {
 async function report(error: unknown, { args, cli }: Failure): Promise<ExitStatus> {
   if (error instanceof BrokenPipe) return 0;
   // commander has printed its own message already.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof CommanderError) return 2;
   if (cli.signal.aborted) return 130;
   const color = hasColor(cli.io.stderr, cli.io.env, !args.includes('--no-color'));
   const text = describeError(error, { debug: args.includes('--debug'), paint: painter(color) });

@@ -44,6 +44,7 @@ export async function importTraces(cli: Cli, inputs: readonly string[], options:
         judgement,
         progress,
         signal: cli.signal,
+        stdin: cli.io.stdin,
         hash: true,
       });
       return countEvents(store);

@@ -45,9 +45,17 @@ interface Found {
   readonly probes: ReadonlyMap<string, ProbeInfo> | null;
 }
 
+async function namesIn(folder: string): Promise<readonly string[]> {
+  try {
+    return (await readdir(folder)).sort();
+  } catch (error) {
+    throw new TraceError('not-found', `${folder}: ${reasonOf(error)}`, { input: folder, cause: error });
+  }
+}
+
 /** Traces of a folder that a capture script saved, in order of name; a perf.data directory is one trace. */
 async function openFolder(folder: string): Promise<readonly Found[]> {
-  const names = (await readdir(folder)).sort();
+  const names = await namesIn(folder);
   if (names.includes('data') && names.some((name) => /^data\.\d+$/.test(name))) {
     return [{ path: folder, size: await totalSize(folder, names), probes: null }];
   }
@@ -126,6 +134,12 @@ function checkClock(clock: string | undefined): void {
   throw new TraceError('usage', `--clock ${clock}: not a clock of the kernel`, { hint: `one of ${CLOCKS.join(', ')}` });
 }
 
+/** Standard input is gone once it is read. Throws TraceError `usage` where it is named twice. */
+export function checkStdin(paths: readonly string[]): void {
+  if (paths.filter((path) => path === '-').length <= 1) return;
+  throw new TraceError('usage', 'standard input (-) can be read only once');
+}
+
 /** Opens folders and gives each trace its clock, offset and probes. `warn` gets what the user should know. */
 export async function findTraces(
   paths: readonly string[],
@@ -133,6 +147,7 @@ export async function findTraces(
   warn: (message: string) => void,
 ): Promise<readonly FoundTrace[]> {
   checkClock(options.clock);
+  checkStdin(paths);
   const probes = options.probes === undefined ? null : await readProbes(options.probes);
   const found: Found[] = [];
   for (const path of paths) {

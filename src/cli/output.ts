@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { TraceError } from '../base/errors.js';
 import type { CliIo, OutStream } from './command.js';
 
@@ -17,10 +17,11 @@ export interface Target {
   abandon(): Promise<void>;
 }
 
-/** Writes to a stream and waits where it is full. Throws BrokenPipe when its reader is gone. */
+/** Writes to a stream and waits where it is full. Throws BrokenPipe when its reader is gone, TraceError when nothing more can be written. */
 export async function writeTo(stream: OutStream, text: string): Promise<void> {
   const state = stream as OutStream & { readonly destroyed?: boolean; readonly writableNeedDrain?: boolean };
-  if (state.destroyed === true || brokenStreams.has(stream)) throw new BrokenPipe();
+  throwIfFailed(stream);
+  if (state.destroyed === true) throw new BrokenPipe();
   if (stream.write(text)) return;
   const closed = new AbortController();
   try {
@@ -29,20 +30,36 @@ export async function writeTo(stream: OutStream, text: string): Promise<void> {
       once(stream, 'close', { signal: closed.signal }),
     ]);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EPIPE') throw new BrokenPipe();
-    throw error;
+    throw writeError(error);
   } finally {
     closed.abort();
   }
 }
 
-const brokenStreams = new WeakSet<OutStream>();
+/** The first error of each stream: it comes as an event, after the write that it is about. */
+const streamErrors = new WeakMap<OutStream, NodeJS.ErrnoException>();
 
-/** Turns EPIPE of a stream from an exception into BrokenPipe at the next write; other errors stay errors. */
+function throwIfFailed(stream: OutStream): void {
+  const error = streamErrors.get(stream);
+  if (error !== undefined) throw writeError(error);
+}
+
+function writeError(error: unknown, path = 'the output'): Error {
+  return (error as NodeJS.ErrnoException).code === 'EPIPE' ? new BrokenPipe() : unwritable(path, error);
+}
+
+/** Waits until all that was written has gone out. Errors as those of writeTo. */
+export async function flush(stream: OutStream): Promise<void> {
+  if ((stream as { readonly destroyed?: boolean }).destroyed !== true) {
+    await new Promise<void>((resolve) => stream.write('', () => resolve()));
+  }
+  throwIfFailed(stream);
+}
+
+/** Keeps errors of a stream for the next write or flush, which throws them. */
 export function guardPipe(stream: OutStream): () => void {
   const onError = (error: NodeJS.ErrnoException): void => {
-    if (error.code !== 'EPIPE') throw error;
-    brokenStreams.add(stream);
+    if (!streamErrors.has(stream)) streamErrors.set(stream, error);
   };
   stream.on('error', onError);
   return () => stream.off('error', onError);
@@ -58,24 +75,61 @@ export async function openTarget(path: string | undefined, io: CliIo): Promise<T
       abandon: async () => {},
     };
   }
-  const temporary = `${path}.${randomBytes(4).toString('hex')}.part`;
-  const file = await open(temporary, 'wx').catch((cause: NodeJS.ErrnoException) => {
-    throw new TraceError('usage', `${path}: cannot be written: ${reasonOf(cause)}`, { input: path, cause });
-  });
+  const found = await stat(path).catch(() => null);
+  if (found?.isDirectory() === true) {
+    throw new TraceError('usage', `${path}: cannot be written: it is a folder`, { input: path });
+  }
+  // A pipe or device (/dev/stdout) is written to: a file must never take its place.
+  if (found?.isFile() === false) return directTarget(await openFile(path, path, 'w'), path);
+  // A link stays a link: the file that it names is replaced.
+  const place = found === null ? path : await realpath(path);
+  const temporary = `${place}.${randomBytes(4).toString('hex')}.part`;
+  const file = await openFile(temporary, path, 'wx');
   return {
     stream: null,
-    write: async (text) => {
-      await file.writeFile(text);
-    },
+    write: (text) => append(file, text, path),
     finish: async () => {
       await file.close();
-      await rename(temporary, path);
+      await rename(temporary, place);
     },
     abandon: async () => {
       await file.close();
       await rm(temporary, { force: true });
     },
   };
+}
+
+/** Opens a file for writing; errors name the path that the user gave. */
+async function openFile(path: string, named: string, flags: 'w' | 'wx' | 'a'): Promise<FileHandle> {
+  return await open(path, flags).catch((cause: unknown) => {
+    throw unwritable(named, cause);
+  });
+}
+
+async function append(file: FileHandle, text: string, named: string): Promise<void> {
+  await file.appendFile(text).catch((cause: unknown) => {
+    throw writeError(cause, named);
+  });
+}
+
+function unwritable(path: string, cause: unknown): TraceError {
+  return new TraceError('usage', `${path}: cannot be written: ${reasonOf(cause)}`, { input: path, cause });
+}
+
+/** Writes to what is open already; nothing is to be put in its place or taken back. */
+function directTarget(file: FileHandle, path: string): Target {
+  const close = (): Promise<void> => file.close();
+  return {
+    stream: null,
+    write: (text) => append(file, text, path),
+    finish: close,
+    abandon: close,
+  };
+}
+
+/** Opens a file that is added to. `-`: standard output. */
+export async function openAppending(path: string, io: CliIo): Promise<Target> {
+  return path === '-' ? await openTarget(path, io) : directTarget(await openFile(path, path, 'a'), path);
 }
 
 const REASONS: Readonly<Record<string, string>> = {

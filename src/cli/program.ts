@@ -112,12 +112,14 @@ async function withoutCommand(
 ): Promise<void> {
   if (version === true) return void cli.io.stdout.write(`${readVersion()}\n`);
   if (help === 'formats') return void cli.io.stdout.write(await formatsHelp());
+  const names = program.commands.map((c) => c.name());
+  if (help === true || word === 'help') return program.help();
   if (help !== undefined) {
-    const topic = help === true ? undefined : program.commands.find((c) => c.name() === help);
-    return (topic ?? program).help();
+    const topic = program.commands.find((c) => c.name() === help);
+    if (topic !== undefined) return topic.help();
+    throw new TraceError('usage', `--help ${help}: no such topic`, { hint: didYouMean(help, ['formats', ...names]) });
   }
   if (word === undefined) return program.help({ error: true });
-  const names = program.commands.map((c) => c.name());
   if (existsSync(word) || word === '-') {
     throw new TraceError('usage', `${word}: a command comes first`, { hint: `gmemtrace analyze ${word}` });
   }

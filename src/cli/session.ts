@@ -120,7 +120,7 @@ async function openTraces(cli: Cli, paths: readonly string[], opening: Opening):
   cli.signal.addEventListener('abort', stop);
   try {
     store = await openStore(folder === null ? null : join(folder, 'trace.duckdb'), storeOptions(options));
-    await fillStore(store, traces, { ...opening, signal: cli.signal, hash: false });
+    await fillStore(store, traces, { ...opening, stdin: cli.io.stdin, signal: cli.signal, hash: false });
     if (options.unlocked !== true) await lock(store);
     return { store, close };
   } catch (error) {
@@ -136,6 +136,8 @@ export interface Filling {
   readonly judgement: Judgement | null;
   readonly progress: Progress;
   readonly signal: AbortSignal;
+  /** What the input `-` reads. */
+  readonly stdin: NodeJS.ReadableStream;
   /** Also note the files' SHA-256, which means to read them once more. */
   readonly hash: boolean;
 }
@@ -154,12 +156,12 @@ export async function fillStore(store: Store, traces: readonly FoundTrace[], fil
 }
 
 async function ingestFiles(store: Store, traces: readonly FoundTrace[], filling: Filling): Promise<void> {
-  const { progress, signal, hash } = filling;
+  const { progress, signal, stdin, hash } = filling;
   const opened: OpenTrace[] = [];
   try {
     const inputs: TraceInput[] = [];
     for (const { path, read } of traces) {
-      const trace = await openTrace(path);
+      const trace = await openTrace(path, stdin);
       opened.push(trace);
       const sha256 = hash && path !== '-' && trace.source.parts === null ? await sha256Of(path, signal) : null;
       inputs.push({ path, reader: trace.reader, sha256, ...read });

@@ -44,9 +44,9 @@ export interface OpenTrace {
   readonly reader: EventReader;
 }
 
-/** Opens an input and finds its format. Errors as openSource and detectFormat. */
-export async function openTrace(path: string): Promise<OpenTrace> {
-  const source = await openSource(path);
+/** Opens an input (`-` is `stdin`) and finds its format. Errors as openSource and detectFormat. */
+export async function openTrace(path: string, stdin?: AsyncIterable<unknown>): Promise<OpenTrace> {
+  const source = await openSource(path, stdin);
   try {
     const format = detectFormat(source);
     return { source, format, reader: format.open(source) };

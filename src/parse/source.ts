@@ -38,12 +38,12 @@ const CHUNK_BYTES = 1024 * 1024;
 const HEAD_BYTES = 1024 * 1024;
 
 /**
- * Opens an input: a file, `-` for standard input, a pipe, or a perf.data directory (one with a file named `data`).
+ * Opens an input: a file, `-` for `stdin`, a pipe, or a perf.data directory (one with a file named `data`).
  * Throws TraceError: `not-found` (also: no permission), `unknown-format` (a directory or device), `truncated` (empty),
  * `corrupt` (compressed, and nothing of it can be decompressed).
  */
-export async function openSource(path: string): Promise<Source> {
-  if (path === '-') return openRaw(path, await spoolStream(path, process.stdin));
+export async function openSource(path: string, stdin: AsyncIterable<unknown> = process.stdin): Promise<Source> {
+  if (path === '-') return openRaw(path, await spoolStream(path, stdin));
   const stats = statInput(path);
   if (stats.isDirectory()) return openDirectory(path);
   // Files of tracefs and procfs say that they are empty.

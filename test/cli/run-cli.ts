@@ -11,7 +11,7 @@ export interface CliResult {
 
 export interface CliSetting {
   readonly env?: CliIo['env'];
-  readonly stdin?: string;
+  readonly stdin?: string | Uint8Array;
   readonly isTTY?: boolean;
   readonly signal?: AbortSignal;
 }
@@ -33,7 +33,7 @@ export async function runCli(args: readonly string[], setting: CliSetting = {}):
   const stdout = makeSink(setting.isTTY ?? false);
   const stderr = makeSink(setting.isTTY ?? false);
   const io: CliIo = {
-    stdin: Readable.from([setting.stdin ?? '']) as CliIo['stdin'],
+    stdin: Readable.from([Buffer.from(setting.stdin ?? '')]) as CliIo['stdin'],
     stdout,
     stderr,
     env: { LANG: 'C.UTF-8', COLUMNS: '80', ...setting.env },

@@ -1,7 +1,6 @@
 /** The files and messages in which `check` reports beside its result on standard output. */
-import { open } from 'node:fs/promises';
 import { relative, resolve } from 'node:path';
-import { TraceError } from '../../base/errors.js';
+import type { TraceError } from '../../base/errors.js';
 import { renderAnnotation, renderAnnotations } from '../../report/check/annotations.js';
 import { renderCheckMarkdown } from '../../report/check/markdown.js';
 import type { CheckReport } from '../../report/check/result.js';
@@ -9,7 +8,7 @@ import { renderJunit } from '../../report/junit/index.js';
 import { renderCheckSarif } from '../../report/sarif/check.js';
 import type { Tool } from '../../report/render.js';
 import type { CliIo } from '../command.js';
-import { openTarget, reasonOf, writeTo, type Target } from '../output.js';
+import { openAppending, openTarget, writeTo, type Target } from '../output.js';
 
 export interface ReportOptions {
   readonly junit?: string;
@@ -50,6 +49,7 @@ export async function openReports(io: CliIo, options: ReportOptions, tool: Tool)
       reports.push({ target: await openTarget(sarif, io), render: (report) => [renderCheckSarif(report, tool)] });
     }
     if (summary !== undefined) {
+      // the summary of a job is one file for all its steps
       reports.push({ target: await openAppending(summary, io), render: renderCheckMarkdown });
     }
   } catch (error) {
@@ -65,23 +65,6 @@ export async function openReports(io: CliIo, options: ReportOptions, tool: Tool)
       }
     },
     abandon,
-  };
-}
-
-/** Opens a file that is added to: the summary of a job is one file for all its steps. */
-async function openAppending(path: string, io: CliIo): Promise<Target> {
-  if (path === '-') return await openTarget(path, io);
-  const file = await open(path, 'a').catch((cause: unknown) => {
-    throw new TraceError('usage', `${path}: cannot be written: ${reasonOf(cause)}`, { input: path, cause });
-  });
-  const close = (): Promise<void> => file.close();
-  return {
-    stream: null,
-    write: async (text) => {
-      await file.appendFile(text);
-    },
-    finish: close,
-    abandon: close,
   };
 }
 

@@ -15,6 +15,7 @@ import type { BuildCommand, Cli } from '../command.js';
 import { readRuleSettings, type RuleSettings } from '../config.js';
 import { addExamples, addInputOptions, addOutputOptions, addRuleOptions } from '../options.js';
 import type { InputOptions, OutputOptions, RuleOptions } from '../options.js';
+import { checkStdin } from '../inputs.js';
 import { emit } from '../output.js';
 import { formatsOf, outputNamed, renderOptions } from '../rendering.js';
 
@@ -94,9 +95,7 @@ async function diff(cli: Cli, [a, b]: readonly [string, string], options: DiffOp
     [a, ...options.withA],
     [b, ...options.withB],
   ] as const;
-  if (sides.flat().filter((path) => path === '-').length > 1) {
-    throw new TraceError('usage', 'standard input (-) can be read only once');
-  }
+  checkStdin(sides.flat());
   const by = parseGroupings(options.by);
   const rules = await readRuleSettings(options);
   const output = outputNamed(options.format, 'diff');
