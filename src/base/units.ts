@@ -7,16 +7,32 @@ const NS_STEPS: readonly (readonly [number, number, string])[] = [
   [1e3, 1e3, 'µs'],
 ];
 
+/** What a trace's stamps count: few clocks count time (`cycles` of the TSC, `ticks` of the timer, a `count` of events). */
+export type ClockUnit = 'ns' | 'cycles' | 'ticks' | 'count';
+
+const COUNT_STEPS: readonly (readonly [number, number, string])[] = [
+  [1e9, 1e9, 'G'],
+  [1e6, 1e6, 'M'],
+  [1e4, 1e3, 'k'],
+];
+
 /** A duration in ns as people read it: `850 ns`, `52.1 ms`, `1.03 s`. */
 export function formatDuration(ns: number): string {
-  for (const [from, unit, name] of NS_STEPS) {
-    if (Math.abs(ns) >= from) {
-      const value = ns / unit;
-      const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-      return `${value.toFixed(digits)} ${name}`;
-    }
-  }
-  return `${Math.round(ns)} ns`;
+  return inSteps(ns, NS_STEPS) ?? `${Math.round(ns)} ns`;
+}
+
+/** A difference of two stamps: a duration where they are ns, else a number without unit (`52.1 M`, `850`): the place says of what. */
+export function formatSpan(value: number, unit: ClockUnit): string {
+  return unit === 'ns' ? formatDuration(value) : (inSteps(value, COUNT_STEPS) ?? String(Math.round(value)));
+}
+
+function inSteps(value: number, steps: typeof NS_STEPS): string | null {
+  const step = steps.find(([from]) => Math.abs(value) >= from);
+  if (step === undefined) return null;
+  const [, unit, name] = step;
+  const scaled = value / unit;
+  const digits = Math.abs(scaled) >= 100 ? 0 : Math.abs(scaled) >= 10 ? 1 : 2;
+  return `${scaled.toFixed(digits)} ${name}`;
 }
 
 /** A size in bytes as people read it: `4 KiB`, `2.5 MiB`. */

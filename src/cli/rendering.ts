@@ -1,5 +1,6 @@
 /** Which outputs a report has, and how they fit the place they are written to. */
 import { TraceError } from '../base/errors.js';
+import type { ClockUnit } from '../base/units.js';
 import type { Rule } from '../replay/rules.js';
 import { OUTPUTS, type Output, type RenderOptions } from '../report/index.js';
 import type { Cli } from './command.js';
@@ -29,12 +30,20 @@ export function limitOf(options: OutputOptions, shown: number): number {
   return options.limit ?? (options.format === 'text' || options.format === 'markdown' ? shown : 0);
 }
 
-/** Width, colour and glyphs for a target. A file gets no colour. `rules` are those that judged. */
+/** What an output has to know of the data. */
+export interface Rendered {
+  /** Rules that judged. */
+  readonly rules?: readonly Rule[];
+  /** What stamps count. */
+  readonly unit?: ClockUnit;
+}
+
+/** Width, colour and glyphs for a target. A file gets no colour. */
 export function renderOptions(
   cli: Cli,
   target: Target,
   options: OutputOptions & { readonly evidence?: number },
-  rules: readonly Rule[] = [],
+  { rules = [], unit = 'ns' }: Rendered = {},
 ): RenderOptions {
   const { stdout, env } = cli.io;
   return {
@@ -45,5 +54,6 @@ export function renderOptions(
     verbose: options.verbose ?? false,
     limit: options.limit ?? null,
     tool: { version: readVersion(), rules },
+    unit,
   };
 }

@@ -241,6 +241,16 @@ const RULE_MACROS = `
     ELSE concat('gpa ', fmt_hex(gpa), '+', fmt_bytes(size)) END;
   CREATE OR REPLACE MACRO fmt_count(n) AS format('{:,}', CAST(round(n) AS BIGINT));`;
 
+/** fmt_ns where the clock counts no time: a number of that unit is no duration. */
+function spanMacro(unit: string): string {
+  const words = unit === 'count' ? 'counts' : unit;
+  return `CREATE OR REPLACE MACRO fmt_ns(ns) AS CASE
+    WHEN ns IS NULL THEN '?'
+    WHEN abs(ns) >= 1e9 THEN printf('%.2f G ${words}', ns / 1e9)
+    WHEN abs(ns) >= 1e6 THEN printf('%.1f M ${words}', ns / 1e6)
+    ELSE concat(CAST(ns AS BIGINT), ' ${words}') END;`;
+}
+
 async function runRule(store: Store, rule: Rule, sql: string, params: RuleParams): Promise<void> {
   const columns = /\bAS details\b/i.test(sql) ? [...FINDING_COLUMNS, DETAILS] : FINDING_COLUMNS;
   const thresholds = paramsOf(rule, params)
@@ -322,6 +332,10 @@ export async function runRules(store: Store, rules: readonly Rule[], params: Rul
     CREATE OR REPLACE TEMP TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
       gmem_id INTEGER, vcpu INTEGER, title VARCHAR, since_ns BIGINT, until_ns BIGINT, count BIGINT, certainty VARCHAR,
       hint VARCHAR, details VARCHAR[], evidence ${evidence});`);
+  const [other] = await store.rows(
+    `SELECT DISTINCT clock_unit AS unit FROM trace WHERE clock_unit <> 'ns' ORDER BY unit`,
+  );
+  if (other !== undefined) await store.run(spanMacro(other['unit'] as string));
   for (const name of ['finding', 'finding_evidence', 'dismissed']) {
     const table = RESULT_TABLES.find((t) => t.name === name)!;
     await store.run(`DROP TABLE IF EXISTS ${name}; ${createTableSql(table)}`);

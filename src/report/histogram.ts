@@ -1,5 +1,5 @@
 /** Latency histograms on a logarithmic axis: three buckets a decade, drawn with blocks. */
-import { formatDuration } from '../base/units.js';
+import { formatSpan, type ClockUnit } from '../base/units.js';
 import type { Row } from './rows.js';
 import { num } from './rows.js';
 
@@ -38,8 +38,11 @@ export function drawBar(length: number, unicode: boolean, mark = unicode ? '█'
   return bar === '' && length > 0 ? '▏' : bar;
 }
 
-/** One line a bucket from the first that is filled to the last, `width` columns in all. */
-export function drawHistogram(buckets: readonly Bucket[], width: number, unicode: boolean): readonly string[] {
+/** One line a bucket from the first that is filled to the last, `width` columns in all; borders in the clock's unit. */
+export function drawHistogram(
+  buckets: readonly Bucket[],
+  { width, unicode, unit }: { readonly width: number; readonly unicode: boolean; readonly unit: ClockUnit },
+): readonly string[] {
   const first = buckets[0];
   const last = buckets.at(-1);
   if (first === undefined || last === undefined) return [];
@@ -50,7 +53,7 @@ export function drawHistogram(buckets: readonly Bucket[], width: number, unicode
   for (let index = first.index; index <= last.index; index++) {
     const count = counts.get(index) ?? 0;
     const bar = drawBar((count / most) * room, unicode);
-    const label = formatDuration(bucketStart(index)).padStart(8);
+    const label = formatSpan(bucketStart(index), unit).padStart(8);
     lines.push(`${label} ${unicode ? '│' : '|'}${bar}${count > 0 ? ` ${count}` : ''}`);
   }
   return lines;

@@ -15,7 +15,7 @@ export const OUTPUTS = [
   sarifOutput,
 ] as const satisfies readonly Output[];
 
-export { readAnalysis, readTraces, startOf, type Analysis } from './model.js';
+export { readAnalysis, readTraces, readUnit, startOf, unitOf, type Analysis } from './model.js';
 export { readConversions, type ConversionFilter } from './model-conversions.js';
 export { readLatency, parseGroupings, GROUPING_NAMES } from './latency.js';
 export { compareSides, readSide, type DiffReport, type DiffSide } from './diff/index.js';

@@ -31,7 +31,9 @@ export function parseSections(words: string): readonly LatencySection[] {
   return words.split(',').map((word) => {
     const name = LATENCY_SECTIONS.find((section) => section === word.trim());
     if (name !== undefined) return name;
-    throw new TraceError('usage', `--show ${word.trim()}: not a part of the report`, {
+    const fault =
+      word.trim() === '' ? `--show "${words}": a name is empty` : `--show ${word.trim()}: not a part of the report`;
+    throw new TraceError('usage', fault, {
       hint: `there are: ${LATENCY_SECTIONS.join(', ')}`,
     });
   });

@@ -4,7 +4,7 @@ import type { Store } from '../store/db.js';
 import { bucketSql, readBuckets, type Bucket } from './histogram.js';
 import { filteredSql } from './model-conversions.js';
 import { PHASES, phasesSql, RETRY_WAITS_SQL, SIZE_BUCKET_SQL } from './phases.js';
-import { big, bigOrNull, num, numOrNull, text, textOrNull, type Row } from './rows.js';
+import { big, bigOrNull, groupRows, num, numOrNull, text, textOrNull, type Row } from './rows.js';
 import { readStats, statsSql, type Stats } from './stats.js';
 
 /** What the report can be grouped by, as an SQL expression over the columns of a conversion. */
@@ -87,17 +87,18 @@ export interface LatencyOptions {
   readonly slowest: number;
 }
 
-/** Reads a `--by` list. Throws TraceError `usage` on a word that is none. */
+/** Reads a `--by` list; a name that comes twice counts once. Throws TraceError `usage` on a word that is none. */
 export function parseGroupings(words: string): readonly Grouping[] {
-  return words.split(',').map((word) => {
+  const names = words.split(',').map((word) => {
     const name = word.trim();
     if (!Object.hasOwn(GROUPINGS, name)) {
-      throw new TraceError('usage', `--by ${name}: not a grouping`, {
+      throw new TraceError('usage', name === '' ? `--by "${words}": a name is empty` : `--by ${name}: not a grouping`, {
         hint: `there are: ${GROUPING_NAMES.join(', ')}`,
       });
     }
     return name as Grouping;
   });
+  return [...new Set(names)];
 }
 
 /**
@@ -186,14 +187,16 @@ async function readSlowest(store: Store, from: string, limit: number): Promise<r
   const phases = await store.rows(`SELECT * FROM (${phasesSql(slowest)}) ORDER BY conversion_id, first_border`);
   const waits = await store.rows(`
     WITH w AS (${RETRY_WAITS_SQL}) SELECT w.* FROM w SEMI JOIN (${slowest}) USING (conversion_id) ORDER BY conversion_id, since_ns`);
+  const phasesOf = groupRows(phases, 'conversion_id');
+  const waitsOf = groupRows(waits, 'conversion_id');
   return rows.map((row) => {
-    const same = (other: Row): boolean => num(other, 'conversion_id') === num(row, 'conversion_id');
+    const id = num(row, 'conversion_id');
     const timeOf = (other: Row): { sinceNs: bigint; ns: number } => ({
       sinceNs: big(other, 'since_ns'),
       ns: num(other, 'ns'),
     });
     return {
-      id: num(row, 'conversion_id'),
+      id,
       vm: numOrNull(row, 'vm_id'),
       vcpu: numOrNull(row, 'vcpu'),
       gpa: bigOrNull(row, 'gpa'),
@@ -201,10 +204,10 @@ async function readSlowest(store: Store, from: string, limit: number): Promise<r
       direction: textOrNull(row, 'direction'),
       requestNs: bigOrNull(row, 'request_ns'),
       latencyNs: num(row, 'latency_ns'),
-      phases: phases
-        .filter((p) => same(p) && !text(p, 'phase').endsWith('first_use'))
+      phases: (phasesOf.get(id) ?? [])
+        .filter((p) => !text(p, 'phase').endsWith('first_use'))
         .map((p) => ({ phase: text(p, 'phase'), ...timeOf(p) })),
-      waits: waits.filter(same).map(timeOf),
+      waits: (waitsOf.get(id) ?? []).map(timeOf),
     };
   });
 }

@@ -1,4 +1,5 @@
 /** Conversions: summed up for `analyze`, and one by one for `conversions`. */
+import { TraceError } from '../base/errors.js';
 import { singleSelect, type Store } from '../store/db.js';
 import { errnoName } from './errno.js';
 import { bucketSql, readBuckets, type Bucket } from './histogram.js';
@@ -201,13 +202,33 @@ export const CONVERSIONS_SQL = `
     (SELECT platform FROM vm WHERE vm.vm_id = conversion.vm_id) AS platform
   FROM conversion`;
 
-/** Query of the conversions that a `--where` keeps. Throws TraceError `usage` where it is not an expression. */
+/**
+ * Query of the conversions that a `--where` keeps. Throws TraceError `usage`, with what a condition may name, where it is
+ * none, or cannot be evaluated for one of them.
+ */
 export async function filteredSql(store: Store, where: string | undefined): Promise<string> {
   if (where === undefined) return CONVERSIONS_SQL;
   // The line break keeps a comment at the end of the text from swallowing the bracket.
   const sql = `SELECT * FROM (${CONVERSIONS_SQL}) AS c WHERE (${where}\n)`;
-  await singleSelect(store, sql);
-  return sql;
+  try {
+    await singleSelect(store, sql);
+    await store.rows(`SELECT count(*) AS n FROM (${sql})`);
+    return sql;
+  } catch (error) {
+    if (!(error instanceof TraceError) || !(error.code === 'usage' || /^Out of Range/.test(error.message))) throw error;
+    const columns = await store.rows(`DESCRIBE ${CONVERSIONS_SQL}`);
+    const hint = `a condition in SQL; it may name ${columns.map((row) => text(row, 'column_name')).join(', ')}`;
+    throw new TraceError('usage', `--where ${where}: ${conditionFault(error.message)}`, { hint, cause: error });
+  }
+}
+
+/** What DuckDB says of a condition, without its kind of error and the query that it was put into. */
+function conditionFault(message: string): string {
+  const [said = ''] = message.split('\n\nLINE');
+  return said
+    .replace(/^[\w ]+ Error: /, '')
+    .replace(/\s*\n\s*/g, ' ')
+    .replace(/^syntax error at or near "\)"$/, 'a syntax error at its end');
 }
 
 /** Rows of conversions a query, to hold only a part of a long list at once. */

@@ -50,6 +50,16 @@ export interface Dismissed {
 /** Severities from bad to harmless. */
 export const SEVERITIES: readonly Severity[] = ['error', 'warning', 'info'];
 
+/** The findings that `--limit` lets through, the worst first: null shows `usual` of them, 0 all. */
+export function shownFindings(
+  findings: readonly Finding[],
+  limit: number | null,
+  usual = findings.length,
+): readonly Finding[] {
+  const most = limit ?? usual;
+  return most === 0 ? findings : findings.slice(0, most);
+}
+
 /** All findings, worst first, with all their evidence. */
 export async function readFindings(
   store: Store,

@@ -1,4 +1,5 @@
 /** The Analysis: everything that the renderers of `analyze` show, read once from the tables as plain data. */
+import type { ClockUnit } from '../base/units.js';
 import type { Store } from '../store/db.js';
 import { readConversionSummary, type ConversionSummary } from './model-conversions.js';
 import { readDismissed, readFindings, type Dismissed, type Finding } from './model-findings.js';
@@ -19,7 +20,7 @@ export interface TraceSummary {
   readonly kernel: string | null;
   readonly arch: string | null;
   readonly clock: string;
-  readonly clockUnit: string;
+  readonly clockUnit: ClockUnit;
   readonly recorder: string | null;
   readonly startNs: bigint | null;
   readonly endNs: bigint | null;
@@ -102,6 +103,16 @@ export function startOf(traces: readonly Pick<TraceSummary, 'startNs'>[]): bigin
   }, null);
 }
 
+/** What the stamps of an analysis count. Of several units the one that is no time: nothing is called ns that is not. */
+export function unitOf(traces: readonly Pick<TraceSummary, 'clockUnit'>[]): ClockUnit {
+  return traces.find(({ clockUnit }) => clockUnit !== 'ns')?.clockUnit ?? 'ns';
+}
+
+/** The same, read from a store. */
+export async function readUnit(store: Store): Promise<ClockUnit> {
+  return unitOf(await readTraces(store));
+}
+
 /** Reads the whole analysis from a store that was replayed and judged. */
 export async function readAnalysis(store: Store): Promise<Analysis> {
   const unavailable = await readUnavailable(store);
@@ -145,7 +156,7 @@ export async function readTraces(store: Store): Promise<readonly TraceSummary[]>
       kernel: textOrNull(row, 'kernel'),
       arch: textOrNull(row, 'arch'),
       clock: text(row, 'clock'),
-      clockUnit: text(row, 'clock_unit'),
+      clockUnit: text(row, 'clock_unit') as ClockUnit,
       recorder: textOrNull(row, 'recorder'),
       startNs: bigOrNull(row, 'first_ns'),
       endNs: bigOrNull(row, 'last_ns'),

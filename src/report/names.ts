@@ -1,5 +1,5 @@
 /** Words for things that several outputs name in the same way. */
-import { formatBytes, formatDuration, formatHex, formatSeconds } from '../base/units.js';
+import { formatBytes, formatHex, formatSeconds, formatSpan, type ClockUnit } from '../base/units.js';
 import { UNKNOWN_CELL } from './table.js';
 
 /** `vm1`, or a dash where it is not known. */
@@ -17,9 +17,19 @@ export function conversionName(id: number): string {
   return `conv${id}`;
 }
 
-/** A duration, or a dash where it is not known. */
-export function durationOr(ns: number | null): string {
-  return ns === null ? UNKNOWN_CELL : formatDuration(ns);
+/** Durations in the unit of the trace's clock, without its name where that is not ns; a dash where one is not known. */
+export function durationOr(unit: ClockUnit): (value: number | null) => string {
+  return (value) => (value === null ? UNKNOWN_CELL : formatSpan(value, unit));
+}
+
+/** A unit in the plural: `cycles`, `ticks`, `counts`. */
+export function unitName(unit: ClockUnit): string {
+  return unit === 'count' ? 'counts' : unit;
+}
+
+/** A duration within a sentence: `1.03 s`, `12.4 M cycles`, `31 ticks`, `7 counts`. */
+export function spanWords(value: number, unit: ClockUnit): string {
+  return unit === 'ns' ? formatSpan(value, unit) : `${formatSpan(value, unit)} ${unitName(unit)}`;
 }
 
 /** `0x100045000 +16 KiB`; parts that are not known are left out. */
@@ -28,11 +38,11 @@ export function rangeName(start: bigint | null, size: bigint | number | null): s
   return size === null ? formatHex(start) : `${formatHex(start)} +${formatBytes(Number(size))}`;
 }
 
-/** A stamp as the trace has it and as time since the first event: `57.311000123 s`, `+1.204 s`. */
-export function sinceStart(ns: bigint, startNs: bigint | null): string {
-  if (startNs === null) return `${formatSeconds(ns)} s`;
-  const delta = Number(ns - startNs);
-  return delta < 0 ? `-${formatDuration(-delta)}` : `+${formatDuration(delta)}`;
+/** A stamp as the trace has it and as time since the first event: `57.311000123 s`, `+1.204 s`; of another unit `319805065001`, `+1.20 M`. */
+export function sinceStart(stamp: bigint, start: bigint | null, unit: ClockUnit): string {
+  if (start === null) return unit === 'ns' ? `${formatSeconds(stamp)} s` : String(stamp);
+  const delta = Number(stamp - start);
+  return delta < 0 ? `-${formatSpan(-delta, unit)}` : `+${formatSpan(delta, unit)}`;
 }
 
 /** `1 error`, `3 errors`. */

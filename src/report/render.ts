@@ -1,3 +1,4 @@
+import type { ClockUnit } from '../base/units.js';
 import type { Rule } from '../replay/rules.js';
 import type { DiffReport } from './diff/index.js';
 import type { Analysis } from './model.js';
@@ -31,6 +32,8 @@ export interface RenderOptions {
   /** Findings to show; 0 = all, null = the output's own default. */
   readonly limit: number | null;
   readonly tool: Tool;
+  /** What stamps and durations count: that of the inputs' clock. */
+  readonly unit: ClockUnit;
 }
 
 /** Pieces of output in order; a renderer of a long list yields as it reads. */
@@ -60,4 +63,5 @@ export const PLAIN: RenderOptions = {
   verbose: false,
   limit: null,
   tool: { version: '0.0.0', rules: [] },
+  unit: 'ns',
 };

@@ -51,3 +51,15 @@ export function list(row: Row, column: string): readonly Value[] {
   if (value === null) return [];
   return Array.isArray(value) ? (value as readonly Value[]) : wrongType(row, column, 'a list');
 }
+
+/** Rows by a number of theirs, in their order: what belongs to one is found without looking at all. */
+export function groupRows(rows: readonly Row[], name: string): ReadonlyMap<number, readonly Row[]> {
+  const groups = new Map<number, Row[]>();
+  for (const row of rows) {
+    const key = num(row, name);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [row]);
+    else group.push(row);
+  }
+  return groups;
+}

@@ -1,5 +1,6 @@
 /** Exact order statistics of durations, made by DuckDB. */
 import { numOrNull, type Row } from './rows.js';
+import type { CellValue } from './table.js';
 
 /** Durations in ns of `count` samples; every percentile is a sample (nearest rank), null where there is none. */
 export interface Stats {
@@ -35,4 +36,12 @@ export function readStats(row: Row): Stats {
     mean: numOrNull(row, 'mean'),
     sum: numOrNull(row, 'sum'),
   };
+}
+
+/** Columns of a table that has the figures of Stats, without the count. */
+export const TIMES = ['min_ns', 'mean_ns', 'p50_ns', 'p90_ns', 'p99_ns', 'p99_9_ns', 'max_ns'] as const;
+
+/** The cells of these columns. */
+export function times(s: Stats): readonly CellValue[] {
+  return [s.min, s.mean, s.p50, s.p90, s.p99, s.p999, s.max];
 }

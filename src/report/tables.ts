@@ -1,6 +1,7 @@
 /** The reports as flat tables, for outputs that have nothing but rows and columns (CSV, Markdown). */
 import { errnoName } from './errno.js';
 import type { Analysis } from './model.js';
+import { shownFindings } from './model-findings.js';
 import type { Conversion } from './model-conversions.js';
 import type { RuleListing } from './model-rules.js';
 import type { StateReport } from './model-state.js';
@@ -13,8 +14,8 @@ export const texts = (...names: string[]): readonly TableColumn[] => names.map((
 
 const address = (value: bigint | null): CellValue => (value === null ? null : formatHex(value));
 
-/** One row a finding. */
-export function findingsTable(analysis: Analysis): Table {
+/** One row a finding of those that `--limit` lets through. */
+export function findingsTable({ findings }: Analysis, limit: number | null): Table {
   return {
     columns: [
       ...texts('rule', 'severity', 'verdict'),
@@ -23,7 +24,7 @@ export function findingsTable(analysis: Analysis): Table {
       ...numbers('since_ns', 'until_ns', 'count'),
       ...texts('certainty', 'hint', 'thresholds'),
     ],
-    rows: analysis.findings.map((f) => [
+    rows: shownFindings(findings, limit).map((f) => [
       f.rule,
       f.severity,
       f.verdict,

@@ -9,6 +9,7 @@ import type { Cli, CliIo } from '../../src/cli/command.js';
 import { openSession, type Session } from '../../src/cli/session.js';
 import { renderLatency } from '../../src/report/json/latency.js';
 import { LATENCY_SECTIONS, readLatencySections, type SectionOptions } from '../../src/report/latency-sections.js';
+import { PLAIN } from '../../src/report/render.js';
 import type { Store } from '../../src/store/db.js';
 import { makeSink, runCli } from '../cli/run-cli.js';
 
@@ -35,6 +36,7 @@ export interface JsonExit {
 }
 
 export interface JsonLatency {
+  readonly clock_unit: string;
   readonly conversions: {
     readonly groups: readonly {
       readonly key: Readonly<Record<string, string | null>>;
@@ -99,7 +101,7 @@ export function openTraces(...paths: string[]): Promise<Session> {
 export async function latencyOfStore(store: Store, options: Partial<SectionOptions>): Promise<JsonLatency> {
   const all = { by: ['direction'], slowest: 5, show: LATENCY_SECTIONS, exits: 'vmexit', order: 'samples' } as const;
   const sections = await readLatencySections(store, { ...all, ...options });
-  return checked([...renderLatency(sections)].join(''));
+  return checked([...renderLatency(sections, PLAIN)].join(''));
 }
 
 function checked(json: string): JsonLatency {

@@ -1,11 +1,13 @@
 /** The whole report of a recording, in every format; parts of it; what is refused. */
 import { join } from 'node:path';
+import papa from 'papaparse';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Session } from '../../src/cli/session.js';
 import { csvOutput } from '../../src/report/csv/index.js';
 import { LATENCY_SECTIONS, readLatencySections, type LatencySections } from '../../src/report/latency-sections.js';
 import { markdownOutput } from '../../src/report/markdown/index.js';
 import { PLAIN, type Chunks } from '../../src/report/render.js';
+import { renderLatency as renderJson } from '../../src/report/json/latency.js';
 import { renderLatency } from '../../src/report/text/latency.js';
 import { runRules, loadRules } from '../../src/replay/rules.js';
 import { runCli } from '../cli/run-cli.js';
@@ -19,7 +21,7 @@ import {
   starts,
   traceText,
 } from '../support/trace-text.js';
-import { latencyOf, latencyOfStore, openTraces, withTrace } from './latency-json.js';
+import { latencyOf, latencyOfStore, openTraces, withTrace, type JsonLatency } from './latency-json.js';
 
 const STALLS = join(FIXTURES, 'x86-stalls', 'a.dat');
 
@@ -63,13 +65,45 @@ describe('latency of x86-stalls', () => {
     );
   });
 
-  it('writes the first part as CSV', async () => {
-    await expect(await collect(csvOutput.latency!(sections, PLAIN))).toMatchFileSnapshot(
-      'snapshots/latency-stalls.csv.txt',
-    );
+  it('writes all parts as one CSV table, the first column says which', async () => {
+    const csv = await collect(csvOutput.latency!(sections, PLAIN));
+    await expect(csv).toMatchFileSnapshot('snapshots/latency-stalls.csv.txt');
+    const { data } = papa.parse<Readonly<Record<string, string>>>(csv.trimEnd(), { header: true });
+    const of = (part: string): readonly Readonly<Record<string, string>>[] =>
+      data.filter((row) => row['part'] === part);
+    expect(new Set(data.map((row) => Object.keys(row).length)).size).toBe(1);
+    expect(of('conversions')[0]).toMatchObject({ direction: 'to_private', phase: 'whole', count: '43' });
+    const slow = of('slowest').filter((row) => row['id'] === '112' && row['phase'] !== 'whole');
+    expect(slow.reduce((sum, row) => sum + Number(row['ns']), 0)).toBe(1_029_047_629);
+    expect(of('histogram').reduce((sum, row) => sum + Number(row['count']), 0)).toBe(86);
+    expect(of('left_out').reduce((sum, row) => sum + Number(row['count']), 0)).toBe(55);
+    expect(of('guest_exits').find((row) => row['reason'] === '(not followed by an entry)')).toMatchObject({
+      samples: '3',
+    });
+    expect(of('memory_faults').map((row) => row['count'])).toEqual(['1', '1']);
+  });
+
+  it('has only the columns of the parts that --show names in CSV', async () => {
     const exits = await collect(csvOutput.latency!({ guestExits: sections.guestExits! }, PLAIN));
-    expect(exits.split('\n')[0]).toMatch(/^reason,vm,vcpu,samples,samples_percent,time_percent,min_ns/);
-    expect(exits).toMatch(/^\(not followed by an entry\),,,3,/m);
+    expect(exits.split('\n')[0]).toMatch(/^part,reason,samples,samples_percent,time_percent,min_ns/);
+  });
+
+  it('says in Markdown what the trace cannot show', async () => {
+    const text = await collect(markdownOutput.latency!({ userExits: null, memoryFaults: null }, PLAIN));
+    expect(text).toContain('### Exits to userspace\n\nNot known: no kvm:kvm_userspace_exit in the trace\n');
+    expect(text).toContain('memory faults not known');
+  });
+
+  it('calls nothing a time where the clock counts cycles', async () => {
+    const options = { ...PLAIN, unit: 'cycles' } as const;
+    const text = [...renderLatency(sections, options)].join('');
+    const json = JSON.parse([...renderJson(sections, options)].join('')) as JsonLatency;
+    for (const output of [text, await collect(markdownOutput.latency!(sections, options))]) {
+      expect(output).toMatch(/durations are in cycles of the trace’s clock/i);
+      expect(output).not.toMatch(/\d (ns|µs|ms|s)\b|pages\/s \||faults\/s/);
+    }
+    expect(json.clock_unit).toBe('cycles');
+    expect(json.conversions.groups.map((group) => group.pages_per_s)).toEqual([null, null]);
   });
 
   it('is valid JSON whatever it is grouped by, and of nothing', async () => {
@@ -82,7 +116,7 @@ describe('latency of x86-stalls', () => {
       sizes: { count: 0, mergeable: 0, runs: 0, unknown: 0, buckets: [] },
     });
     expect([...renderLatency({ conversions: (await readNone(session)).conversions! }, PLAIN)]).toEqual([
-      'no conversion with a known latency\n',
+      'no conversion fits --where false\n',
     ]);
   });
 
@@ -93,7 +127,7 @@ describe('latency of x86-stalls', () => {
 
   it('leaves out what --show leaves out', async () => {
     const some = await latencyOfStore(session.store, { show: ['memory-faults', 'sizes'] });
-    expect(Object.keys(some)).toEqual(['schema', 'sizes', 'memory_faults']);
+    expect(Object.keys(some)).toEqual(['schema', 'clock_unit', 'sizes', 'memory_faults']);
   });
 
   it('counts every memory fault once', async () => {
@@ -145,13 +179,20 @@ describe('gmemtrace latency refuses with status 2', () => {
     ['--show', 'conversion', '--show conversion: not a part of the report'],
     ['--exits', 'hypercall', /--exits.*hypercall.*vmexit, mmio, ioport, msr/s],
     ['--sort', 'name', /--sort.*name.*samples, time/s],
-    ['--where', 'latency > 5', /latency/],
-    ['--where', '1 = 1) --', /./],
+    ['--by', 'direction,', '--by "direction,": a name is empty'],
+    ['--show', '', '--show "": a name is empty'],
+    ['--where', 'latency > 5', /^error: --where latency > 5: .*column "latency" not found[^]*hint: .*\blatency_ns\b/],
+    ['--where', 'latency_ns >', '--where latency_ns >: a syntax error at its end'],
+    ['--where', '', 'a syntax error at its end'],
+    ['--where', 'count(*) > 1', 'WHERE clause cannot contain aggregates'],
+    ['--where', `size::VARCHAR::DATE > '2020-01-01'`, 'invalid date field format'],
+    ['--where', 'size * 9223372036854775807 > 1', /Overflow/],
+    ['--where', '1 = 1) --', 'syntax error'],
     ['--slowest', '-1', '--slowest -1: not a whole number from 0'],
   ])('%s %s', async (option, value, message) => {
     const { status, stdout, stderr } = await runCli(['latency', STALLS, option, value]);
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expect(stderr).toMatch(message);
-    expect(stderr).not.toMatch(/ at .*\.[jt]s:\d+/);
+    expect(stderr).not.toMatch(/ at .*\.[jt]s:\d+|LINE \d|Error:|internal/);
   });
 });

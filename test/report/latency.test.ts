@@ -115,12 +115,16 @@ describe('histograms', () => {
         { index: 15, count: 1000 },
         { index: 17, count: 1 },
       ],
-      60,
-      true,
+      { ...PLAIN, width: 60 },
     );
     expect(lines).toHaveLength(3);
     expect(lines[1]).toBe('  215 µs │');
     expect(lines[2]).toBe('  464 µs │▏ 1');
+  });
+
+  it('have borders without a unit of time where the clock counts cycles', () => {
+    const [line] = drawHistogram([{ index: 18, count: 3 }], { width: 40, unicode: false, unit: 'cycles' });
+    expect(line).toMatch(/^ +1\.00 M \|#+ 3$/);
   });
 
   it('draw sparklines on a common axis; an empty bucket is blank, a filled one never', () => {

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
-import { readAnalysis, SEVERITIES, type Analysis, type Severity } from '../../report/index.js';
-import type { BuildCommand } from '../command.js';
+import { readAnalysis, SEVERITIES, unitOf, type Analysis, type Severity } from '../../report/index.js';
+import type { BuildCommand, Cli } from '../command.js';
 import { readRuleSettings } from '../config.js';
 import {
   addExamples,
@@ -27,6 +27,13 @@ function reaches(analysis: Analysis, level: Severity): boolean {
   return analysis.findings.some((f) => f.verdict === 'fail' && SEVERITIES.indexOf(f.severity) <= limit);
 }
 
+/** What is for programs has no place to say that a limit cut it. */
+function sayWhatIsLeftOut(cli: Cli, count: number, { format, limit, quiet }: AnalyzeOptions): void {
+  const isSilent = format === 'json' || format === 'csv';
+  if (!isSilent || quiet === true || limit === undefined || limit === 0 || count <= limit) return;
+  cli.io.stderr.write(`note: showing ${limit} of ${count} findings; --limit 0 shows all\n`);
+}
+
 /** `analyze`: the whole answer. Status 1 only where --fail-on is given and reached. */
 export const buildAnalyze: BuildCommand = (cli) => {
   const command = new Command('analyze')
@@ -38,7 +45,7 @@ export const buildAnalyze: BuildCommand = (cli) => {
     'events to show for each finding (default: 1 in text, all in json)',
     parseCount('--evidence'),
   );
-  addLimitOption(command, 'findings (default: 25 in text, all in json and csv)');
+  addLimitOption(command, 'findings (default: 25 in text, else all)');
   addInputOptions(command);
   addRuleOptions(command).addOption(
     new Option('--fail-on <severity>', 'exit with 1 when a finding is at least this bad').choices(SEVERITIES),
@@ -55,7 +62,9 @@ export const buildAnalyze: BuildCommand = (cli) => {
     const output = outputNamed(options.format, 'analysis');
     await emit(options.output, cli.io, async function* (target) {
       const analysis = await withSession(cli, inputs, { ...options, until: rules }, readAnalysis);
-      yield* output(analysis, renderOptions(cli, target, options, settleRules(rules).rules));
+      const rendered = { rules: settleRules(rules).rules, unit: unitOf(analysis.traces) };
+      yield* output(analysis, renderOptions(cli, target, options, rendered));
+      sayWhatIsLeftOut(cli, analysis.findings.length, options);
       if (options.failOn !== undefined && reaches(analysis, options.failOn)) cli.status = 1;
     });
   });

@@ -17,6 +17,7 @@ import { knownRules, settleRules } from '../judging.js';
 import { addExamples, addInputOptions, addOutputOptions, addRuleOptions, parseCount } from '../options.js';
 import type { OutputOptions, RuleOptions } from '../options.js';
 import { emit, reasonOf } from '../output.js';
+import { outputNamed, renderOptions } from '../rendering.js';
 import { hasColor, painter } from '../style.js';
 import { didYouMean } from '../suggest.js';
 import { readVersion } from '../version.js';
@@ -33,7 +34,14 @@ export function buildCheck(cli: Cli): Command {
     .description('Checks that traces show what a spec expects of them, and nothing else.')
     .argument('<spec>', 'YAML or JSON (schema/check.schema.json); paths in it are relative to its folder')
     .optionsGroup('Selection:')
-    .option('--list', 'list the traces of the spec and check nothing')
+    .addOption(
+      new Option('--list', 'list the traces of the spec and check nothing').conflicts([
+        'updateBaseline',
+        'junit',
+        'sarif',
+        'summary',
+      ]),
+    )
     .option('--filter <glob>', 'check only the traces whose name matches')
     .option('--jobs <n>', 'check n traces at a time, each in memory of its own', parseJobs, 1)
     .option('--update-baseline', 'write the baseline of the spec anew, instead of comparing with it')
@@ -72,13 +80,7 @@ async function check(cli: Cli, path: string, options: CheckOptions): Promise<voi
   const settings = await readRuleSettings(options);
   const spec = await readSpec(cli, path, { options, settings });
   const traces = selectTraces(spec, options.filter);
-  if (options.list) {
-    const lines = traces.map(
-      (trace) => `${trace.name}${trace.optional ? '  (optional)' : ''}  ${trace.paths.join(' ')}\n`,
-    );
-    await emit(options.output, cli.io, () => lines);
-    return;
-  }
+  if (options.list === true) return await list(cli, traces, options);
   const tool = { version: readVersion(), rules: settleRules(settings).rules };
   const reports = await openReports(cli.io, options, tool);
   try {
@@ -90,6 +92,17 @@ async function check(cli: Cli, path: string, options: CheckOptions): Promise<voi
     await reports.abandon();
     throw error;
   }
+}
+
+/** What would be checked. */
+async function list(cli: Cli, traces: readonly TraceSpec[], options: CheckOptions): Promise<void> {
+  const rows = traces.map(({ name, optional, paths }) => [name, optional, paths.join(' ')]);
+  const columns = ['name', 'optional', 'paths'].map((column) => ({ name: column, align: 'left' as const }));
+  await emit(options.output, cli.io, (target) =>
+    options.format === 'text'
+      ? traces.map(({ name, optional, paths }) => `${name}${optional ? '  (optional)' : ''}  ${paths.join(' ')}\n`)
+      : outputNamed(options.format, 'table')({ columns, rows }, renderOptions(cli, target, options)),
+  );
 }
 
 interface Setting {

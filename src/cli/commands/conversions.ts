@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { readConversions, type ConversionFilter } from '../../report/index.js';
+import { readConversions, readUnit, type ConversionFilter } from '../../report/index.js';
 import type { BuildCommand } from '../command.js';
 import {
   addExamples,
@@ -46,7 +46,8 @@ export const buildConversions: BuildCommand = (cli) => {
     await emit(options.output, cli.io, async function* (target) {
       const session = await openSession(cli, inputs, { ...options, until: 'replay' });
       try {
-        yield* output(await readConversions(session.store, filter), renderOptions(cli, target, options));
+        const unit = await readUnit(session.store);
+        yield* output(await readConversions(session.store, filter), renderOptions(cli, target, options, { unit }));
       } finally {
         await session.close();
       }

@@ -7,6 +7,7 @@ import {
   parseGroupings,
   parseSections,
   readLatencySections,
+  readUnit,
 } from '../../report/index.js';
 import type { BuildCommand } from '../command.js';
 import {
@@ -78,10 +79,11 @@ export const buildLatency: BuildCommand = (cli) => {
       ...(options.where === undefined ? {} : { where: options.where }),
     };
     await emit(options.output, cli.io, async function* (target) {
-      const sections = await withSession(cli, inputs, { ...options, until: 'replay' }, (store) =>
-        readLatencySections(store, wanted),
-      );
-      yield* output(sections, renderOptions(cli, target, options));
+      const { sections, unit } = await withSession(cli, inputs, { ...options, until: 'replay' }, async (store) => ({
+        sections: await readLatencySections(store, wanted),
+        unit: await readUnit(store),
+      }));
+      yield* output(sections, renderOptions(cli, target, options, { unit }));
     });
   });
 };

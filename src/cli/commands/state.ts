@@ -5,6 +5,7 @@ import {
   readGmemIds,
   readSpan,
   readStateAt,
+  readUnit,
   type StateFilter,
   type StateReport,
 } from '../../report/index.js';
@@ -123,10 +124,11 @@ export const buildState: BuildCommand = (cli) => {
     const filter = filterOf(options);
     instantsOf(options);
     await emit(options.output, cli.io, async function* (target) {
-      const report = await withSession(cli, inputs, { ...options, until: 'replay' }, (store) =>
-        readReport(store, options, filter),
-      );
-      yield* output(report, renderOptions(cli, target, options));
+      const { report, unit } = await withSession(cli, inputs, { ...options, until: 'replay' }, async (store) => ({
+        report: await readReport(store, options, filter),
+        unit: await readUnit(store),
+      }));
+      yield* output(report, renderOptions(cli, target, options, { unit }));
     });
   });
 };

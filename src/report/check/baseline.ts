@@ -3,6 +3,7 @@
  * (schema/baseline.schema.json).
  */
 import { formatCount, formatDuration } from '../../base/units.js';
+import { unitOf } from '../model.js';
 import type { Stats } from '../stats.js';
 import { COUNT_NAMES, countNamed } from './counts.js';
 import { isAllowed } from './judge-findings.js';
@@ -49,18 +50,24 @@ export function baselineEntryOf(spec: TraceSpec, { analysis, latency, rules }: O
     direction,
     whole: latency?.groups.find(({ key }) => key[0] === direction)?.whole ?? null,
   }));
+  const isTime = unitOf(analysis.traces) === 'ns';
   return {
     counts: Object.fromEntries(COUNT_NAMES.map((name) => [name, countNamed(analysis, name)])),
     findings: Object.fromEntries([...findings].sort(([a], [b]) => (a < b ? -1 : 1))),
     rules: Object.fromEntries([...rules].sort().map((rule) => [rule, stateOf(rule)])),
-    latency: Object.fromEntries(wholes.flatMap(({ direction, whole }) => latencyFigures(direction, whole))),
+    latency: Object.fromEntries(wholes.flatMap(({ direction, whole }) => latencyFigures(direction, whole, isTime))),
   };
 }
 
-function latencyFigures(direction: string, whole: Stats | null): readonly (readonly [string, number | null])[] {
+/** Cycles and counts are no time: their figures are not known. */
+function latencyFigures(
+  direction: string,
+  whole: Stats | null,
+  isTime: boolean,
+): readonly (readonly [string, number | null])[] {
   return [
     [`${direction}.count`, whole?.count ?? 0],
-    ...FIGURES.map((figure) => [`${direction}.${figure}_ns`, whole?.[figure] ?? null] as const),
+    ...FIGURES.map((figure) => [`${direction}.${figure}_ns`, (isTime ? whole?.[figure] : null) ?? null] as const),
   ];
 }
 

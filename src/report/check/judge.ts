@@ -1,7 +1,8 @@
 /** Holds an analysis against what a spec expects of it. Pure: it sees only the models. */
-import { formatCount, formatDuration } from '../../base/units.js';
+import { formatCount, formatDuration, type ClockUnit } from '../../base/units.js';
 import type { LatencyReport } from '../latency.js';
-import type { Analysis } from '../model.js';
+import { unitOf, type Analysis } from '../model.js';
+import { unitName } from '../names.js';
 import { countNamed, whyUnknown } from './counts.js';
 import { judgeFindings } from './judge-findings.js';
 import { isInside, rangeText } from './range.js';
@@ -23,7 +24,7 @@ export function judgeTrace(spec: TraceSpec, observed: Observed, compared: readon
   const cases = [
     ...spec.counts.map((count) => judgeCount(count, countNamed(analysis, count.name), analysis)),
     ...spec.groups.map((group) => judgeGroup(group, analysis)),
-    ...spec.latency.map((limit) => judgeLatency(limit, latency)),
+    ...spec.latency.map((limit) => judgeLatency(limit, latency, unitOf(analysis.traces))),
     ...judgeUnavailable(spec, analysis),
     ...judgeFindings(spec, analysis, rules),
     ...compared,
@@ -62,8 +63,12 @@ function judgeGroup({ match, vm, count: range, place }: GroupExpectation, analys
   return judgeCount({ name, range, place }, count, analysis);
 }
 
-function judgeLatency(limit: LatencyExpectation, latency: LatencyReport | null): CheckCase {
+function judgeLatency(limit: LatencyExpectation, latency: LatencyReport | null, unit: ClockUnit): CheckCase {
   const name = `latency.${limit.direction}.${limit.figure}`;
+  if (unit !== 'ns') {
+    const message = `${name}: not known, the trace’s clock gives ${unitName(unit)} and no time`;
+    return caseOf('latency', name, limit.place, { status: 'fail', message, details: ['record -C mono'] });
+  }
   const group = latency?.groups.find(({ key }) => key[0] === limit.direction);
   const value = group?.whole[limit.figure] ?? null;
   if (value === null) {

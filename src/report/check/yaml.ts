@@ -33,8 +33,11 @@ export function openYaml(path: string, source: string, suggest: Suggest): Reader
     const { line, col } = lines.linePos(offset ?? 0);
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   };
+  const hint = 'it must be YAML or JSON';
+  const binary = source.indexOf('\0');
+  if (binary >= 0) throw new TraceError('spec', 'it holds binary data', { input: path, ...placeAt(binary), hint });
   const [problem] = document.errors;
-  if (problem) throw new TraceError('spec', problem.message, { input: path, ...placeAt(problem.pos[0]) });
+  if (problem) throw new TraceError('spec', problem.message, { input: path, ...placeAt(problem.pos[0]), hint });
   const placeOf = (node: Node) => placeAt(node?.range?.[0]);
   const fail = (node: Node, message: string, hint?: string): never => {
     const place = { input: path, ...placeOf(node) };

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import type Papa from 'papaparse';
 import { diffTable } from '../diff/table.js';
-import { latencyTables } from '../latency-tables.js';
+import { joinTables, latencyTables } from '../latency-tables.js';
 import type { ConversionListing } from '../model-conversions.js';
 import type { Output } from '../render.js';
 import type { CellValue, Table, TableColumn } from '../table.js';
@@ -28,14 +28,14 @@ async function* renderConversions(listing: ConversionListing): AsyncGenerator<st
   for await (const batch of listing.batches()) if (batch.length > 0) yield unparse(batch.map(conversionRow));
 }
 
-/** CSV (RFC 4180, LF): of an analysis its findings, of the latency report its first part, of the others their rows. Unknown values are empty. */
+/** CSV (RFC 4180, LF): of an analysis its findings, of the latency report all its parts as one table, of the others their rows. Unknown values are empty. */
 export const csvOutput: Output = {
   name: 'csv',
-  description: 'for spreadsheets; of analyze: the findings; of latency: the first part that --show names',
-  analysis: (analysis) => renderTable(findingsTable(analysis)),
+  description: 'for spreadsheets; of analyze: the findings; of latency: the column `part` says what a row is about',
+  analysis: (analysis, { limit }) => renderTable(findingsTable(analysis, limit)),
   conversions: renderConversions,
   state: (report) => renderTable(stateTable(report)),
-  latency: (sections) => renderTable(latencyTables(sections)[0]!.table),
+  latency: (sections) => renderTable(joinTables(latencyTables(sections))),
   diff: (report) => renderTable(diffTable(report)),
   rules: (listing) => renderTable(rulesTable(listing)),
   table: renderTable,

@@ -1,5 +1,5 @@
 import type { Analysis } from '../model.js';
-import type { Finding } from '../model-findings.js';
+import { shownFindings, type Finding } from '../model-findings.js';
 import type { RenderOptions } from '../render.js';
 import type { Stats } from '../stats.js';
 import { jsonInteger } from './integer.js';
@@ -18,6 +18,7 @@ function traces(analysis: Analysis): object[] {
     kernel: t.kernel,
     arch: t.arch,
     clock: t.clock === 'unknown' ? null : t.clock,
+    clock_unit: t.clockUnit,
     start_ns: jsonInteger(t.startNs),
     end_ns: jsonInteger(t.endNs),
     events: t.events,
@@ -95,6 +96,7 @@ function finding(f: Finding, evidence: number | null): object {
     verdict: f.verdict,
     vm: f.vm,
     gmem: f.gmem,
+    vcpu: f.vcpu,
     title: f.title,
     details: f.details,
     since_ns: jsonInteger(f.sinceNs),
@@ -102,6 +104,7 @@ function finding(f: Finding, evidence: number | null): object {
     count: f.count,
     certainty: f.certainty,
     hint: f.hint,
+    thresholds: f.thresholds,
     evidence: f.evidence
       .slice(0, evidence ?? undefined)
       .map((e) => ({ trace: e.trace, position: e.position, ts_ns: jsonInteger(e.tsNs), text: e.text })),
@@ -136,7 +139,7 @@ export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Gen
         certainty,
       })) ?? null,
     references: references(analysis),
-    findings: analysis.findings.map((f) => finding(f, options.evidence)),
+    findings: shownFindings(analysis.findings, options.limit).map((f) => finding(f, options.evidence)),
     dismissed: analysis.dismissed.map(({ rule, vm, title, reason, sinceNs, count }) => ({
       rule,
       vm,

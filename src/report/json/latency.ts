@@ -1,21 +1,24 @@
 /** JSON of the latency report: `gmemtrace.latency/1`, schema/latency.schema.json. Durations and bucket borders in ns. */
+import type { ClockUnit } from '../../base/units.js';
 import { errorPercent, type GuestExits } from '../exits/guest.js';
 import type { UserExits } from '../exits/user.js';
 import type { FaultRate } from '../fault-rate.js';
 import { bucketStart } from '../histogram.js';
 import type { LatencyGroup, LatencyReport, SlowConversion } from '../latency.js';
 import type { LatencySections } from '../latency-sections.js';
+import type { RenderOptions } from '../render.js';
 import { rounded, share } from '../share.js';
 import type { Sizes } from '../sizes.js';
 import type { Stats } from '../stats.js';
 import { jsonInteger } from './integer.js';
 
 /** Sections that were not asked for are absent; null: the trace cannot show it. */
-export function* renderLatency(sections: LatencySections): Generator<string> {
+export function* renderLatency(sections: LatencySections, { unit }: Pick<RenderOptions, 'unit'>): Generator<string> {
   const { conversions, sizes, userExits, guestExits, memoryFaults } = sections;
   const value = {
     schema: 'gmemtrace.latency/1',
-    ...(conversions && { conversions: conversionsJson(conversions) }),
+    clock_unit: unit,
+    ...(conversions && { conversions: conversionsJson(conversions, unit) }),
     ...(sizes && { sizes: sizesJson(sizes) }),
     ...(userExits !== undefined && { user_exits: userExits && userExitsJson(userExits) }),
     ...(guestExits && { guest_exits: guestExitsJson(guestExits) }),
@@ -28,22 +31,22 @@ function stats({ count, min, mean, p50, p90, p99, p999, max }: Stats): object {
   return { count, min, mean, p50, p90, p99, p99_9: p999, max };
 }
 
-function conversionsJson(report: LatencyReport): object {
+function conversionsJson(report: LatencyReport, unit: ClockUnit): object {
   return {
     by: report.by,
     where: report.where,
-    groups: report.groups.map((group) => groupJson(group, report.by)),
+    groups: report.groups.map((group) => groupJson(group, report.by, unit)),
     slowest: report.slowest.map(slowJson),
     left_out: report.leftOut,
   };
 }
 
-function groupJson(group: LatencyGroup, by: LatencyReport['by']): object {
+function groupJson(group: LatencyGroup, by: LatencyReport['by'], unit: ClockUnit): object {
   return {
     key: Object.fromEntries(by.map((name, k) => [name, group.key[k] ?? null])),
     count: group.count,
     pages: group.pages,
-    pages_per_s: rounded(group.pagesPerSecond, 3),
+    pages_per_s: unit === 'ns' ? rounded(group.pagesPerSecond, 3) : null,
     exits_per_page: rounded(group.exitsPerPage, 6),
     whole_ns: stats(group.whole),
     phases_ns: group.phases.map((p) => ({ phase: p.phase, ...stats(p) })),

@@ -1,9 +1,10 @@
 import { formatBytes, formatCount } from '../../base/units.js';
 import { startOf, type Analysis } from '../model.js';
-import type { Finding } from '../model-findings.js';
+import { shownFindings, type Finding } from '../model-findings.js';
 import { durationOr, plural, sinceStart } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import type { Table } from '../table.js';
+import { unitNote } from '../text/latency.js';
 import { verdictOf } from '../verdict.js';
 import { drawTable, escapeHtml, escapeMarkdown } from './table.js';
 
@@ -17,12 +18,18 @@ export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Gen
   yield `## gmemtrace: ${word}: ${detail}\n\n`;
   yield `${analysis.traces.map(traceLine).join('\n')}\n`;
   if (open > 0) yield `\n${plural(open, 'rule or figure', 'rules and figures')} could not be judged (below).\n`;
-  if (analysis.findings.length > 0) yield `\n### Findings\n\n${drawTable(findings(analysis))}`;
-  for (const finding of analysis.findings.slice(0, DETAILED)) yield findingDetails(finding, options);
-  if (analysis.findings.length > DETAILED) {
-    yield `\nDetails of ${analysis.findings.length - DETAILED} more findings: \`gmemtrace analyze --format json\`.\n`;
+  if (analysis.findings.length > 0) yield `\n### Findings\n\n${drawTable(findings(analysis, options))}`;
+  const listed = shownFindings(analysis.findings, options.limit);
+  if (listed.length < analysis.findings.length) {
+    yield `\nShowing ${listed.length} of ${formatCount(analysis.findings.length)} findings; \`--limit 0\` shows all.\n`;
   }
-  yield `\n### Conversions\n\n${conversions(analysis)}`;
+  const detailed = shownFindings(listed, options.limit, DETAILED);
+  for (const finding of detailed) yield findingDetails(finding, options);
+  if (detailed.length < listed.length) {
+    yield `\nDetails of ${listed.length - detailed.length} more findings: \`--limit 0\`.\n`;
+  }
+  const notes = unitNote(options).map((note) => `${escapeMarkdown(note)}\n\n`);
+  yield `\n### Conversions\n\n${notes.join('')}${conversions(analysis, options)}`;
   yield `\n${facts(analysis)}\n`;
   yield fold(`VMs (${analysis.vms.length})`, drawTable(vms(analysis)));
   if (analysis.unavailable.length > 0) yield fold(`Could not be judged (${open})`, drawTable(unavailable(analysis)));
@@ -44,7 +51,7 @@ function traceLine(t: Analysis['traces'][number]): string {
   return `- ${parts.join(' · ')}`;
 }
 
-function findings(analysis: Analysis): Table {
+function findings(analysis: Analysis, options: RenderOptions): Table {
   const start = startOf(analysis.traces);
   return {
     columns: [
@@ -55,11 +62,12 @@ function findings(analysis: Analysis): Table {
       { name: 'count', align: 'right' },
       { name: 'certainty', align: 'left' },
     ],
-    rows: analysis.findings.map((f) => [
+    rows: shownFindings(analysis.findings, options.limit).map((f) => [
       f.verdict === 'fail' ? f.severity : 'inconclusive',
       f.rule,
-      [f.vm === null ? '' : `vm${f.vm}`, f.sinceNs === null ? '' : sinceStart(f.sinceNs, start)].join(' ').trim() ||
-        null,
+      [f.vm === null ? '' : `vm${f.vm}`, f.sinceNs === null ? '' : sinceStart(f.sinceNs, start, options.unit)]
+        .join(' ')
+        .trim() || null,
       f.title,
       f.count,
       f.certainty,
@@ -82,7 +90,7 @@ function findingDetails(finding: Finding, options: RenderOptions): string {
   return body.length === 0 ? '' : fold(`${finding.rule}: ${finding.title}`, body.join('\n'));
 }
 
-function conversions({ conversions: summary }: Analysis): string {
+function conversions({ conversions: summary }: Analysis, options: RenderOptions): string {
   if (summary.total === null) return 'Unknown: the trace cannot show them.\n';
   if (summary.total === 0) return 'None.\n';
   return drawTable({
@@ -96,7 +104,7 @@ function conversions({ conversions: summary }: Analysis): string {
       line.outcome,
       line.count,
       line.pages,
-      ...[line.latency.p50, line.latency.p90, line.latency.p99, line.latency.max].map(durationOr),
+      ...[line.latency.p50, line.latency.p90, line.latency.p99, line.latency.max].map(durationOr(options.unit)),
     ]),
   });
 }

@@ -1,6 +1,6 @@
 import { jsonInteger } from '../json/integer.js';
 import type { Analysis } from '../model.js';
-import type { Finding } from '../model-findings.js';
+import { shownFindings, type Finding } from '../model-findings.js';
 import type { RenderOptions } from '../render.js';
 import {
   describeRule,
@@ -21,7 +21,7 @@ const RELATED = 10;
 export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Generator<string> {
   const { tool, limit } = options;
   const fingerprints = makeFingerprints();
-  const findings = limit === null || limit === 0 ? analysis.findings : analysis.findings.slice(0, limit);
+  const findings = shownFindings(analysis.findings, limit);
   yield renderLog({
     tool,
     descriptors: tool.rules.map(describeRule),

@@ -1,11 +1,12 @@
-import { formatBytes, formatCount, formatDuration } from '../../base/units.js';
+import { formatBytes, formatCount } from '../../base/units.js';
 import { startOf, type Analysis, type TraceSummary } from '../model.js';
 import type { GmemSummary, VmSummary } from '../model-identity.js';
-import { plural, sinceStart } from '../names.js';
+import { plural, sinceStart, spanWords, unitName } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { verdictOf } from '../verdict.js';
 import { renderConversionSummary } from './conversion-summary.js';
 import { renderDismissed, renderFindings } from './findings.js';
+import { unitNote } from './latency.js';
 import { wrap, wrapParts } from './layout.js';
 
 /** The report that people read: verdict first, then who and how fast, at the end what could not be known. */
@@ -15,7 +16,10 @@ export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Gen
   yield renderFindings(analysis, options);
   if (options.verbose) yield renderDismissed(analysis, options);
   yield `\n${identityBlock(analysis, options)}\n`;
-  yield `\n${renderConversionSummary(analysis.conversions, options)}`;
+  yield `\n${unitNote(options)
+    .map((note) => `${wrap(note, options.width, '  ')}\n`)
+    .join('')}`;
+  yield renderConversionSummary(analysis.conversions, options);
   yield `\n${factsBlock(analysis, options)}\n`;
   yield unavailableBlock(analysis, options);
   yield `\n${lossesBlock(analysis, options)}\n`;
@@ -28,8 +32,10 @@ export function traceLine(trace: TraceSummary, options: RenderOptions): string {
   const parts = [
     `${options.paint('strong', trace.path)}  ${[trace.format, trace.version].filter((s) => s !== '').join(' ')}`,
     trace.kernel === null ? 'kernel unknown' : `Linux ${trace.kernel} ${trace.arch ?? ''}`.trimEnd(),
-    trace.clock === 'unknown' ? 'clock not named' : `clock ${trace.clock}${isTime ? '' : ` (in ${trace.clockUnit})`}`,
-    ...(span === null ? [] : [isTime ? formatDuration(span) : `${formatCount(span)} ${trace.clockUnit}`]),
+    trace.clock === 'unknown'
+      ? 'clock not named'
+      : `clock ${trace.clock}${isTime ? '' : ` (in ${unitName(trace.clockUnit)})`}`,
+    ...(span === null ? [] : [spanWords(span, trace.clockUnit)]),
     plural(trace.events, 'event'),
     lossWords(trace),
     ...(options.verbose ? [...(trace.recorder === null ? [] : [trace.recorder]), ...trace.notes] : []),
@@ -122,7 +128,7 @@ function otherFacts(analysis: Analysis, options: RenderOptions): string[] {
   const punched = punches.bytes === null ? '' : ` (${formatBytes(punches.bytes)})`;
   const reboot = (r: NonNullable<Analysis['reboots']>[number]): string => {
     const left = r.sharedPages === null ? '' : `, ${plural(r.sharedPages, 'page')} left shared`;
-    return `${r.vm === null ? '' : `vm${r.vm} `}at ${sinceStart(r.tsNs, start)} (${r.certainty}${left})`;
+    return `${r.vm === null ? '' : `vm${r.vm} `}at ${sinceStart(r.tsNs, start, options.unit)} (${r.certainty}${left})`;
   };
   const lines = [
     punches.total === null

@@ -27,16 +27,17 @@ export function renderConversionSummary(summary: ConversionSummary, options: Ren
 
 function table({ lines }: ConversionSummary, options: RenderOptions): string {
   const wide = options.width >= WIDE;
+  const took = durationOr(options.unit);
   const row = (line: ConversionLine): string[] => [
     line.direction ?? 'unknown',
     line.origin,
     line.outcome,
     formatCount(line.count),
     line.pages === null ? UNKNOWN_CELL : formatCount(line.pages),
-    durationOr(line.latency.p50),
-    durationOr(line.latency.p90),
-    ...(wide ? [durationOr(line.latency.p99)] : []),
-    durationOr(line.latency.max),
+    took(line.latency.p50),
+    took(line.latency.p90),
+    ...(wide ? [took(line.latency.p99)] : []),
+    took(line.latency.max),
   ];
   const rights = Array.from({ length: wide ? 6 : 5 }, () => 'right' as const);
   const figures = drawTable(lines.map(row), {

@@ -1,10 +1,11 @@
-import { formatCount } from '../../base/units.js';
+import { formatCount, type ClockUnit } from '../../base/units.js';
 import { errnoName } from '../errno.js';
 import type { Conversion, ConversionListing } from '../model-conversions.js';
 import { durationOr, gmemName, rangeName, sinceStart, vmName } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { UNKNOWN_CELL } from '../table.js';
-import { drawTable } from './layout.js';
+import { unitNote } from './latency.js';
+import { drawTable, wrap } from './layout.js';
 
 /** One row a conversion. What was not shown is said, with the option that shows it. */
 export async function* renderConversions(listing: ConversionListing, options: RenderOptions): AsyncGenerator<string> {
@@ -12,10 +13,9 @@ export async function* renderConversions(listing: ConversionListing, options: Re
     yield 'no conversion fits\n';
     return;
   }
+  for (const note of unitNote(options)) yield `${wrap(note, options.width, '  ')}\n`;
   const draw = options.width >= 120 || options.verbose ? wideTable : narrowTable;
-  for await (const batch of listing.batches())
-    yield `${draw(batch, listing.startNs)}
-`;
+  for await (const batch of listing.batches()) yield `${draw(batch, { start: listing.startNs, unit: options.unit })}\n`;
   if (listing.shown < listing.total) {
     const order = listing.slowestFirst ? 'the slowest ' : '';
     const more = listing.slowestFirst ? '--slowest N shows more' : '--limit 0 shows all';
@@ -23,9 +23,15 @@ export async function* renderConversions(listing: ConversionListing, options: Re
   }
 }
 
-function askedAt(c: Conversion, startNs: bigint | null): string {
+interface Axis {
+  /** First stamp of the trace. */
+  readonly start: bigint | null;
+  readonly unit: ClockUnit;
+}
+
+function askedAt(c: Conversion, { start, unit }: Axis): string {
   const ns = c.requestNs ?? c.exitNs ?? c.attempts[0]?.startNs ?? c.commitNs;
-  return ns === null ? UNKNOWN_CELL : sinceStart(ns, startNs);
+  return ns === null ? UNKNOWN_CELL : sinceStart(ns, start, unit);
 }
 
 const vcpuName = (c: Conversion): string =>
@@ -34,15 +40,15 @@ const vcpuName = (c: Conversion): string =>
 const shortRange = (c: Conversion): string => rangeName(c.gpa, c.size).replace(/ ([KMGT])iB/, '$1');
 
 /** For 80 columns: what is usual (explicit, observed, no failed try) is left out, the rest is a note. */
-function narrowTable(batch: readonly Conversion[], startNs: bigint | null): string {
+function narrowTable(batch: readonly Conversion[], axis: Axis): string {
   const rows = batch.map((c) => [
     String(c.id),
-    askedAt(c, startNs),
+    askedAt(c, axis),
     vcpuName(c),
     c.direction?.replace('to_', '') ?? UNKNOWN_CELL,
     shortRange(c),
     c.outcome,
-    durationOr(c.latencyNs),
+    durationOr(axis.unit)(c.latencyNs),
     [
       ...(c.origin === 'explicit' ? [] : [c.origin]),
       ...triesNote(c),
@@ -65,17 +71,17 @@ function triesNote(c: Conversion): readonly string[] {
 }
 
 /** Everything in words, and how it was done. */
-function wideTable(batch: readonly Conversion[], startNs: bigint | null): string {
+function wideTable(batch: readonly Conversion[], axis: Axis): string {
   const rows = batch.map((c) => [
     String(c.id),
-    askedAt(c, startNs),
+    askedAt(c, axis),
     vcpuName(c),
     c.direction ?? UNKNOWN_CELL,
     c.origin,
     shortRange(c),
     c.gmem === null || c.offset === null ? UNKNOWN_CELL : `${gmemName(c.gmem)} ${rangeName(c.offset, null)}`,
     [c.outcome, ...triesNote(c)].join(' '),
-    durationOr(c.latencyNs),
+    durationOr(axis.unit)(c.latencyNs),
     c.mechanism,
     c.certainty,
   ]);

@@ -1,7 +1,7 @@
-import { formatCount } from '../../base/units.js';
+import { formatCount, type ClockUnit } from '../../base/units.js';
 import { errorPercent, type ExitLine, type GuestExits } from '../exits/guest.js';
 import type { UserExits } from '../exits/user.js';
-import { durationOr, plural } from '../names.js';
+import { durationOr, plural, spanWords } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { percent } from '../share.js';
 import { drawTable, wrapParts } from './layout.js';
@@ -44,7 +44,7 @@ const aligned = (head: readonly string[]) =>
   ({ head, aligns: head.map((_, k) => (k === 0 ? 'left' : 'right')), indent: 2 }) as const;
 
 /** Reasons of exits to userspace, and how long the VMM took. */
-export function userExitsText(exits: UserExits | null, { paint, width }: RenderOptions): string {
+export function userExitsText(exits: UserExits | null, { paint, width, unit }: RenderOptions): string {
   const title = paint('strong', 'exits to userspace');
   if (exits === null) return `${title} not known: no kvm:kvm_userspace_exit in the trace`;
   if (exits.lines.length === 0) return `${title} none`;
@@ -52,12 +52,12 @@ export function userExitsText(exits: UserExits | null, { paint, width }: RenderO
     breakName(name, 22),
     formatCount(count),
     percent(time.sum ?? 0, exits.totalNs),
-    ...[time.mean, time.p50, time.p99, time.max].map(durationOr),
+    ...[time.mean, time.p50, time.p99, time.max].map(durationOr(unit)),
   ]);
   const open = exits.lines.reduce((sum, line) => sum + line.count - line.time.count, 0);
   const note = open === 0 ? [] : [`  ${plural(open, 'exit')} without a return seen: counted, not in the times`];
   const all = exits.lines.reduce((sum, line) => sum + line.count, 0);
-  const head = [`${title} ${formatCount(all)}`, `${durationOr(exits.totalNs)} until KVM_RUN was called again`];
+  const head = [`${title} ${formatCount(all)}`, `${spanWords(exits.totalNs, unit)} until KVM_RUN was called again`];
   return [
     wrapParts(head, ' · ', width, '  '),
     drawTable(rows, aligned(['reason', 'count', 'time', 'mean', 'p50', 'p99', 'max'])),
@@ -66,18 +66,18 @@ export function userExitsText(exits: UserExits | null, { paint, width }: RenderO
 }
 
 /** Exits from the guest as `perf kvm stat report` tells them, and below what had no partner. */
-export function guestExitsText(exits: GuestExits, { paint, width }: RenderOptions): string {
+export function guestExitsText(exits: GuestExits, { paint, width, unit }: RenderOptions): string {
   const title = paint('strong', TITLES[exits.event]);
   if (exits.missing.length > 0) {
     const names = exits.missing.map((name) => `kvm:${name}`);
     return `${title} not known: no ${names.join(', ')} in the trace`;
   }
   const wide = width >= 100;
-  const rows = withOwners(exits.lines, exits.by, (line) => exitRow(line, exits, wide));
+  const rows = withOwners(exits.lines, exits.by, (line) => exitRow(line, exits, { wide, unit }));
   const head = ['', 'samples', 'of all', 'of time', 'min', ...(wide ? ['p50', 'p99'] : []), 'max', 'mean', '+-'];
   const total = [
     `${title} ${plural(exits.samples, 'sample')}`,
-    `${durationOr(exits.totalNs)} until the vCPU ran again`,
+    `${spanWords(exits.totalNs, unit)} until the vCPU ran again`,
   ];
   return [
     wrapParts(total, ' · ', width, '  '),
@@ -86,14 +86,18 @@ export function guestExitsText(exits: GuestExits, { paint, width }: RenderOption
   ].join('\n');
 }
 
-function exitRow(line: ExitLine, { samples, totalNs }: GuestExits, wide: boolean): readonly string[] {
+function exitRow(
+  line: ExitLine,
+  { samples, totalNs }: GuestExits,
+  { wide, unit }: { readonly wide: boolean; readonly unit: ClockUnit },
+): readonly string[] {
   const { name, time } = line;
   return [
     breakName(name, wide ? 30 : 16),
     formatCount(time.count),
     percent(time.count, samples),
     percent(time.sum ?? 0, totalNs),
-    ...[time.min, ...(wide ? [time.p50, time.p99] : []), time.max, time.mean].map(durationOr),
+    ...[time.min, ...(wide ? [time.p50, time.p99] : []), time.max, time.mean].map(durationOr(unit)),
     `${errorPercent(line).toFixed(1)}%`,
   ];
 }

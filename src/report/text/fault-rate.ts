@@ -1,7 +1,7 @@
-import { formatCount, formatDuration } from '../../base/units.js';
+import { formatCount, formatSpan } from '../../base/units.js';
 import { MOST_BUCKETS, type FaultRate } from '../fault-rate.js';
 import { drawSparkline } from '../histogram.js';
-import { plural, vmName } from '../names.js';
+import { plural, spanWords, vmName } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { wrap } from './layout.js';
 
@@ -10,7 +10,8 @@ export function faultRateText(rate: FaultRate | null, options: RenderOptions): s
   const title = options.paint('strong', 'memory faults');
   if (rate === null)
     return `${title} not known: the trace holds no exits to userspace (record -e kvm:kvm_userspace_exit)`;
-  const span = formatDuration(Number(rate.endNs - rate.startNs));
+  const { unit } = options;
+  const span = spanWords(Number(rate.endNs - rate.startNs), unit);
   if (rate.total === 0) return `${title} none in ${span}`;
   const columns = Math.max(10, Math.min(MOST_BUCKETS, options.width - 20));
   const lines = rate.lines.map((line) => {
@@ -20,7 +21,10 @@ export function faultRateText(rate: FaultRate | null, options: RenderOptions): s
     return `  ${vmName(line.vm).padEnd(5)} ${formatCount(line.count).padStart(7)} ${options.unicode ? '│' : '|'}${spark.padEnd(Math.min(columns, line.counts.length))}${options.unicode ? '│' : '|'}`;
   });
   const peak = peakOf(rate);
-  const head = `${title} ${formatCount(rate.total)} in ${span}, at most ${formatCount(peak.count)} in ${formatDuration(rate.bucketNs)} (at +${formatDuration(peak.index * rate.bucketNs)}, ${plural(Math.round((peak.count * 1e9) / rate.bucketNs), 'fault')}/s)`;
+  const rateText = unit === 'ns' ? `, ${plural(Math.round((peak.count * 1e9) / rate.bucketNs), 'fault')}/s` : '';
+  const head =
+    `${title} ${formatCount(rate.total)} in ${span}, at most ${formatCount(peak.count)} in ` +
+    `${spanWords(rate.bucketNs, unit)} (at +${formatSpan(peak.index * rate.bucketNs, unit)}${rateText})`;
   return [wrap(head, options.width, '  '), ...lines].join('\n');
 }
 

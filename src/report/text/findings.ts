@@ -1,7 +1,7 @@
-import { formatCount, formatDuration } from '../../base/units.js';
+import { formatCount } from '../../base/units.js';
 import { startOf, type Analysis } from '../model.js';
-import type { Finding } from '../model-findings.js';
-import { plural, sinceStart } from '../names.js';
+import { shownFindings, type Finding } from '../model-findings.js';
+import { plural, sinceStart, spanWords } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { wrap, wrapParts } from './layout.js';
 
@@ -15,8 +15,7 @@ export function renderFindings(analysis: Analysis, options: RenderOptions): stri
   const start = startOf(analysis.traces);
   const many = analysis.traces.length > 1;
   const all = analysis.findings;
-  const limit = options.limit ?? DEFAULT_FINDINGS;
-  const shown = limit === 0 ? all : all.slice(0, limit);
+  const shown = shownFindings(all, options.limit, DEFAULT_FINDINGS);
   const texts = shown.map((finding) => `\n${renderFinding(finding, { start, many, options })}`);
   const rest =
     shown.length < all.length
@@ -32,7 +31,7 @@ function thresholds(findings: readonly Finding[], options: RenderOptions): strin
   const lines = [...byRule].map(([rule, text]) => {
     const words = text.replace(
       /(\w+_ns) = (\d+)/g,
-      (_, name: string, ns: string) => `${name} = ${formatDuration(Number(ns))}`,
+      (_, name: string, ns: string) => `${name} = ${spanWords(Number(ns), options.unit)}`,
     );
     return wrapParts([` ${rule}: ${words.split(', ')[0]!}`, ...words.split(', ').slice(1)], ', ', options.width, '   ');
   });
@@ -43,11 +42,14 @@ function thresholds(findings: readonly Finding[], options: RenderOptions): strin
 export function renderDismissed({ dismissed, traces }: Analysis, options: RenderOptions): string {
   if (dismissed.length === 0) return '';
   const start = startOf(traces);
-  const lines = dismissed.flatMap(({ rule, vm, title, reason, sinceNs }) => {
-    const where = [vm === null ? '' : ` vm${vm}`, sinceNs === null ? '' : ` at ${sinceStart(sinceNs, start)}`].join('');
+  const lines = dismissed.flatMap(({ rule, vm, title, reason, sinceNs, count }) => {
+    const where = [
+      vm === null ? '' : ` vm${vm}`,
+      sinceNs === null ? '' : ` at ${sinceStart(sinceNs, start, options.unit)}`,
+    ].join('');
     return [
       wrap(`[${rule}]${where}: ${title}`, options.width, '   ', ' '),
-      wrap(`because: ${reason}`, options.width, '     ', '   '),
+      wrap(`${count > 1 ? `${formatCount(count)} cases, ` : ''}because: ${reason}`, options.width, '     ', '   '),
     ];
   });
   return `\n${options.paint('strong', 'Looked at and let go')}\n${lines.join('\n')}\n`;
@@ -66,7 +68,7 @@ function renderFinding(finding: Finding, { start, many, options }: Place): strin
   const where = [
     ...(finding.vm === null ? [] : [`vm${finding.vm}`]),
     ...(finding.vcpu === null ? [] : [`vcpu${finding.vcpu}`]),
-    ...(finding.sinceNs === null ? [] : [`at ${sinceStart(finding.sinceNs, start)}`]),
+    ...(finding.sinceNs === null ? [] : [`at ${sinceStart(finding.sinceNs, start, options.unit)}`]),
   ].join(' ');
   const head = `${paint(tone, severity)}[${paint('strong', finding.rule)}]${where === '' ? '' : ` ${where}`}: ${finding.title}`;
   const count = finding.count > 1 ? `${formatCount(finding.count)} cases · ` : '';

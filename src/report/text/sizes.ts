@@ -1,6 +1,6 @@
-import { formatCount, formatDuration } from '../../base/units.js';
+import { formatCount } from '../../base/units.js';
 import { drawBar } from '../histogram.js';
-import { plural } from '../names.js';
+import { plural, spanWords } from '../names.js';
 import type { RenderOptions } from '../render.js';
 import { percent } from '../share.js';
 import { sizeName, type SizeBucket, type Sizes } from '../sizes.js';
@@ -36,8 +36,8 @@ function barOf({ count, mergeable }: SizeBucket, length: number, unicode: boolea
   return (unicode ? '▒' : ':').repeat(light) + drawBar(length - light, unicode);
 }
 
-function mergeText({ mergeable, count, runs, limits }: Sizes, { width, unicode }: RenderOptions): string {
-  const rule = `(rule small-conversions: ${limits.requests} or more in a row over adjacent gpas, of at most ${limits.pages} pages, at most ${formatDuration(limits.gapNs)} apart)`;
+function mergeText({ mergeable, count, runs, limits }: Sizes, { width, unicode, unit }: RenderOptions): string {
+  const rule = `(rule small-conversions: ${limits.requests} or more in a row over adjacent gpas, of at most ${limits.pages} pages, at most ${spanWords(limits.gapNs, unit)} apart)`;
   const merged =
     mergeable === 0
       ? 'none could have been merged'

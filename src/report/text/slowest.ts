@@ -1,4 +1,4 @@
-import { formatDuration } from '../../base/units.js';
+import { formatSpan } from '../../base/units.js';
 import { phaseIndex, type LatencyReport, type PhaseTime, type SlowConversion } from '../latency.js';
 import { conversionName, rangeName, sinceStart } from '../names.js';
 import type { RenderOptions } from '../render.js';
@@ -25,12 +25,12 @@ export function slowestText(report: LatencyReport, options: RenderOptions): stri
   const legend = new Map<string, string>();
   const lines = report.slowest.map((slow) => {
     const columns = Math.max(1, Math.round((slow.latencyNs / longest) * room));
-    const label = `  ${conversionName(slow.id).padEnd(8)} ${formatDuration(slow.latencyNs).padStart(8)}  [${drawPhases(slow, columns, legend)}]`;
+    const label = `  ${conversionName(slow.id).padEnd(8)} ${formatSpan(slow.latencyNs, options.unit).padStart(8)}  [${drawPhases(slow, columns, legend)}]`;
     const where = [
       `${slow.direction ?? 'unknown'} gpa ${rangeName(slow.gpa, slow.size)}`,
       ...(slow.vm === null ? [] : [`vm${slow.vm}`]),
       ...(slow.vcpu === null ? [] : [`vcpu${slow.vcpu}`]),
-      ...(slow.requestNs === null ? [] : [`at ${sinceStart(slow.requestNs, report.startNs)}`]),
+      ...(slow.requestNs === null ? [] : [`at ${sinceStart(slow.requestNs, report.startNs, options.unit)}`]),
     ].join(' ');
     const line = `${label}  ${where}`;
     return visibleLength(line) <= options.width ? line : `${label}\n${' '.repeat(11)}${where}`;

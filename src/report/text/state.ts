@@ -7,10 +7,11 @@ import { drawTable } from './layout.js';
 
 /** Ranges with state and certainty, neighbours that look the same joined; with two instants what changed. */
 export function* renderState(report: StateReport, options: RenderOptions): Generator<string> {
-  const at = `${sinceStart(report.atNs, null)} (${sinceStart(report.atNs, report.startNs)})`;
+  const instant = (stamp: bigint): string =>
+    `${sinceStart(stamp, null, options.unit)} (${sinceStart(stamp, report.startNs, options.unit)})`;
+  const at = instant(report.atNs);
   if (report.untilNs !== null) {
-    const until = `${sinceStart(report.untilNs, null)} (${sinceStart(report.untilNs, report.startNs)})`;
-    yield `${options.paint('strong', 'changed')} between ${at} and ${until}\n`;
+    yield `${options.paint('strong', 'changed')} between ${at} and ${instant(report.untilNs)}\n`;
     yield list(report.changes, report.limit, changeRows);
     return;
   }

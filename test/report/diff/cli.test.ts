@@ -114,7 +114,7 @@ describe('exit status', () => {
     [[basic], "missing required argument 'B'"],
     [[basic, stalls, stalls], 'too many arguments'],
     [[basic, stalls, '--by', 'colour'], '--by colour: not a grouping'],
-    [[databases.basic, databases.stalls, '--where', 'no such'], 'Parser Error'],
+    [[databases.basic, databases.stalls, '--where', 'no such'], '--where no such: syntax error at or near "such"'],
     [[basic, stalls, '--alpha', '2'], '--alpha 2: not a number above 0 and below 0.5'],
     [[basic, stalls, '--min-change', 'much'], '--min-change much: not a number'],
     [[basic, stalls, '--clock-offset', '5'], 'with two runs it must name the file'],
