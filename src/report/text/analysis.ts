@@ -25,7 +25,7 @@ export function* renderAnalysis(analysis: Analysis, options: RenderOptions): Gen
   yield `\n${lossesBlock(analysis, options)}\n`;
 }
 
-/** What a trace is, in one line. */
+/** What a trace is, in one line; with `verbose` also what its reader noted. */
 export function traceLine(trace: TraceSummary, options: RenderOptions): string {
   const span = trace.startNs === null || trace.endNs === null ? null : Number(trace.endNs - trace.startNs);
   const isTime = trace.clockUnit === 'ns';
@@ -38,9 +38,10 @@ export function traceLine(trace: TraceSummary, options: RenderOptions): string {
     ...(span === null ? [] : [spanWords(span, trace.clockUnit)]),
     plural(trace.events, 'event'),
     lossWords(trace),
-    ...(options.verbose ? [...(trace.recorder === null ? [] : [trace.recorder]), ...trace.notes] : []),
+    ...(options.verbose && trace.recorder !== null ? [trace.recorder] : []),
   ];
-  return wrapParts(parts, ' · ', options.width, '  ');
+  const notes = options.verbose ? trace.notes.map((note) => wrap(note, options.width, '    ', '  ')) : [];
+  return [wrapParts(parts, ' · ', options.width, '  '), ...notes].join('\n');
 }
 
 function lossWords(trace: TraceSummary): string {

@@ -7,6 +7,9 @@ import { UNKNOWN_CELL } from '../table.js';
 import { unitNote } from './latency.js';
 import { drawTable, wrap } from './layout.js';
 
+/** The table of everything needs so many columns. */
+const WIDE = 135;
+
 /** One row a conversion. What was not shown is said, with the option that shows it. */
 export async function* renderConversions(listing: ConversionListing, options: RenderOptions): AsyncGenerator<string> {
   if (listing.total === 0) {
@@ -14,7 +17,7 @@ export async function* renderConversions(listing: ConversionListing, options: Re
     return;
   }
   for (const note of unitNote(options)) yield `${wrap(note, options.width, '  ')}\n`;
-  const draw = options.width >= 120 || options.verbose ? wideTable : narrowTable;
+  const draw = options.width >= WIDE || options.verbose ? wideTable : narrowTable;
   for await (const batch of listing.batches()) yield `${draw(batch, { start: listing.startNs, unit: options.unit })}\n`;
   if (listing.shown < listing.total) {
     const order = listing.slowestFirst ? 'the slowest ' : '';
