@@ -3,6 +3,7 @@ import { PAGE_SIZE } from '../base/units.js';
 import type { RowValue } from '../store/bulk.js';
 import type { Store } from '../store/db.js';
 import { displayState, lossesBefore, unpackAxes, type Axes } from './axes.js';
+import { writeEpochCosts } from './epoch-costs.js';
 import { orNull } from './event.js';
 import { collectGmems, type Gmem, type GmemIndex } from './gmems.js';
 import { forEachInterval } from './interval-log.js';
@@ -318,4 +319,5 @@ export async function writeResults(store: Store, results: Results): Promise<void
   writeFrameReferences(tables);
   writeHostAccesses(tables);
   await writeUnavailable(tables);
+  await writeEpochCosts(store);
 }

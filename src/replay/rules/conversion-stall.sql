@@ -8,6 +8,7 @@
 -- param min_samples = 20 : conversions a group needs for its median to count
 -- param alone_ns = 100000000 : shortest stop that counts in a smaller group, ns
 -- param error_ns = 1000000000 : a stop from which the finding is an error, ns
+-- param watchdog_ns = 20000000000 : a stop from which the guest's watchdog may say soft lockup, ns
 -- param paused_share = 50 : percent of a stop in which the VMM held all other vCPUs, too, from which it is no stall
 WITH asked AS (
   SELECT conversion_id, vm_id, direction, origin, outcome, batch, stop_ns, size / 4096 AS pages,
@@ -50,6 +51,8 @@ WITH asked AS (
   LEFT JOIN page_times p ON p.vm_id = s.vm_id AND p.direction = s.direction
   WHERE CASE WHEN m.samples >= $min_samples THEN s.whole_ns > $min_ns AND s.measure > $factor * m.usual
         ELSE s.whole_ns > $alone_ns END
+    -- Where all are that slow the median is no excuse. Beyond 2 MiB the time is the size's.
+    OR s.whole_ns > $error_ns AND s.bucket <= 512
 ), crew AS (
   SELECT vm_id, tid, min(vcpu) AS vcpu FROM vcpu WHERE vm_id IS NOT NULL GROUP BY vm_id, tid
 ), pauses AS (
@@ -151,14 +154,20 @@ WITH asked AS (
 ), waited AS (
   SELECT conversion_id, string_agg(said, '; ' ORDER BY said) AS said FROM waits GROUP BY conversion_id
 ), company AS (
-  SELECT w.conversion_id, count(*) AS others, count(*) FILTER (b.entries > 0) AS running, sum(b.entries) AS entries, count(*) FILTER (b.is_stopped) AS stopped
-  FROM worst w JOIN (
-    SELECT w.conversion_id, k.tid,
-      (SELECT count(*) FROM memory_event e WHERE e.kind = kind_code('guest_entry') AND e.tid = k.tid AND e.ts_ns BETWEEN w.from_ns AND w.resume_ns) AS entries,
+  SELECT conversion_id, count(*) AS others, count(*) FILTER (is_running) AS running, sum(entries) AS entries, count(*) FILTER (is_stopped) AS stopped,
+    string_agg(concat('vcpu', vcpu), ', ' ORDER BY vcpu) FILTER (is_stopped) AS who_stopped, count(*) FILTER (NOT is_running AND NOT is_stopped) AS idle
+  FROM (
+    SELECT w.conversion_id, k.vcpu, count(e.ts_ns) FILTER (e.kind = kind_code('guest_entry') AND e.ts_ns >= w.from_ns) AS entries,
+      -- Who entered before and did not come out ran, too.
+      coalesce(bool_or(e.kind = kind_code('guest_entry') AND e.ts_ns >= w.from_ns), false) OR coalesce(arg_max(e.kind, struct_pack(ts := e.ts_ns, seq := e.seq))
+        FILTER (e.ts_ns < w.from_ns) = kind_code('guest_entry'), false) AS is_running,
       EXISTS (SELECT 1 FROM conversion c WHERE c.vm_id = w.vm_id AND c.tid = k.tid AND c.request_ns < w.resume_ns
-        AND coalesce(c.resume_ns, c.request_ns) > w.from_ns) AS is_stopped
-    FROM worst w JOIN crew k ON k.vm_id = w.vm_id AND k.tid <> w.tid) b USING (conversion_id)
-  GROUP BY w.conversion_id
+        AND (c.outcome = 'pending' OR coalesce(c.resume_ns, c.request_ns) > w.from_ns)) AS is_stopped
+    FROM worst w JOIN crew k ON k.vm_id = w.vm_id AND k.tid <> w.tid
+    LEFT JOIN memory_event e ON e.tid = k.tid AND e.kind IN (kind_code('guest_entry'), kind_code('guest_exit')) AND e.ts_ns BETWEEN w.from_ns - 1000000000 AND w.resume_ns
+    GROUP BY w.conversion_id, w.vm_id, w.from_ns, w.resume_ns, k.tid, k.vcpu)
+  WHERE EXISTS (FROM memory_event WHERE kind = kind_code('guest_entry'))
+  GROUP BY conversion_id
 )
 SELECT
   CASE WHEN whole_ns > $error_ns THEN 'error' ELSE 'warning' END AS severity,
@@ -180,9 +189,13 @@ SELECT
     CASE WHEN w.said IS NULL THEN NULL ELSE concat('met: ', w.said) END,
     CASE WHEN is_compared THEN concat('usual here for such sizes: ', fmt_ns(usual), CASE WHEN bucket = 513 THEN ' a page' ELSE '' END, ' (median of ', samples,
         '); a stall is over ', fmt_ns($min_ns), ' and over ', $factor, ' x that, ', fmt_ns($factor * usual))
-      ELSE concat('only ', samples, ' such conversions to compare with, so a stall is over ', fmt_ns($alone_ns)) END,
+      ELSE concat('only ', samples, ' such conversions to compare with',
+        CASE WHEN usual IS NULL THEN '' ELSE concat(' (median ', fmt_ns(usual), CASE WHEN bucket = 513 THEN ' a page' ELSE '' END, ')') END, ', so a stall is over ', fmt_ns($alone_ns),
+        '; from ', $min_samples, ' on it would be over ', fmt_ns($min_ns), ' and over ', $factor, ' x their median') END,
+    CASE WHEN whole_ns > $watchdog_ns THEN concat('longer than the guest''s watchdog waits (', fmt_ns($watchdog_ns), '): it may have said soft lockup') END,
     CASE WHEN c.others IS NULL THEN NULL ELSE concat('of the ', c.others, ' other vCPU', CASE WHEN c.others > 1 THEN 's ' ELSE ' ' END, c.running, ' ran on meanwhile (', fmt_count(c.entries), ' entries)',
-      CASE WHEN c.stopped > 0 THEN concat(', ', c.stopped, ' stood still for a conversion of its own, too') ELSE '' END) END,
+      CASE WHEN c.stopped > 0 THEN concat(', ', c.stopped, ' stood still for a conversion of its own, too (', c.who_stopped, ')') ELSE '' END,
+      CASE WHEN c.idle > 0 THEN concat(', ', c.idle, ' did not run') ELSE '' END) END,
     CASE WHEN worst.others IS NULL THEN NULL ELSE concat('also ', worst.others, CASE WHEN n > 5 THEN ', …' ELSE '' END) END
   ], lambda line: line IS NOT NULL) AS details,
   since_ns, until_ns, n AS count, certainty,

@@ -7,6 +7,7 @@
 -- param share = 30 : or percent of the VM's exits to userspace in a second
 -- param min_faults = 100 : memory faults in that second for the share to count
 -- param window_ns = 1000000000 : the second, ns
+-- param late_ns = 60000000000 : age of a VM from which memory left shared by its own requests means another kernel (kexec), ns
 WITH faults AS (
   SELECT vm_id, ts_ns, 1 AS is_fault, gpa, vcpu, wanted, certainty, evidence_of(evidence_trace, evidence_cpu, evidence_seq, ts_ns) AS evidence
   -- Those after a reboot have a rule of their own.
@@ -32,12 +33,24 @@ WITH faults AS (
   SELECT f.*, s.since_ns, s.until_ns, s.peak, s.peak_share,
     abs(f.gpa - lag(f.gpa) OVER (PARTITION BY f.vm_id, f.vcpu ORDER BY f.ts_ns)) = 4096 AS is_next
   FROM faults f JOIN storms s ON s.vm_id = f.vm_id AND f.ts_ns BETWEEN s.since_ns AND s.until_ns
+), ages AS (
+  SELECT vm_id, min(from_ns) AS born_ns, max(epoch) AS reboots FROM boot_epoch GROUP BY vm_id
+), left_shared AS (
+  -- A kernel gives back what it asked for. One that faults on it is another: nothing tells the host of a kexec.
+  SELECT f.vm_id, count(DISTINCT f.gpa) AS pages FROM inside f JOIN ages a ON a.vm_id = f.vm_id AND a.reboots = 0
+  JOIN conversion c ON c.gpa <= f.gpa AND c.gpa + c.size > f.gpa
+  -- No equality: with one DuckDB compares every range of a VM with every fault of it, without one it sorts both.
+  WHERE c.vm_id - f.vm_id = 0 AND f.wanted = 'private' AND f.since_ns - coalesce(a.born_ns, (SELECT min(first_ns) FROM trace)) >= $late_ns
+    AND c.origin = 'explicit' AND c.direction = 'to_shared' AND c.outcome = 'done' AND c.certainty IN ('observed', 'inferred') AND c.commit_ns < f.ts_ns
+  GROUP BY f.vm_id
 )
 SELECT 'info' AS severity, 'fail' AS verdict, vm_id, NULL::INTEGER AS gmem_id, arg_min(vcpu, struct_pack(ts := ts_ns, vcpu := vcpu)) AS vcpu,
   concat(fmt_count(count(*)), ' pages were converted by faults, at the peak ', fmt_count(any_value(peak)), ' in ', fmt_ns($window_ns), ', ',
     CAST(any_value(peak_share) AS INTEGER), ' % of the exits to userspace; ', CAST(100 * avg(CASE WHEN is_next THEN 1 ELSE 0 END) AS INTEGER),
-    ' % were the neighbour of the page before') AS title,
+    ' % were the neighbour of the page before',
+    CASE WHEN any_value(l.pages) * 2 > count(*) THEN concat('; ', fmt_count(any_value(l.pages)), ' of them had been shared by requests of the guest, late in its life: a kexec?') ELSE '' END) AS title,
   min(ts_ns) AS since_ns, max(ts_ns) AS until_ns, count(*) AS count, min(certainty) AS certainty,
-  'each page costs an exit: let the guest ask for the range, let the VMM set it beforehand, or convert more than one page a fault' AS hint,
+  CASE WHEN any_value(l.pages) * 2 > count(*) THEN 'the kernel before left its memory shared: let it convert all back before kexec, as it does before a reboot'
+    ELSE 'each page costs an exit: let the guest ask for the range, let the VMM set it beforehand, or convert more than one page a fault' END AS hint,
   list(evidence ORDER BY ts_ns)[1:10] AS evidence
-FROM inside GROUP BY vm_id
+FROM inside LEFT JOIN left_shared l USING (vm_id) GROUP BY vm_id

@@ -91,7 +91,7 @@ WITH boots AS (
     m.exits, g.runs, g.longest, g.top, t.requests, t.pages AS taken_pages, t.after_ns, x.pages AS reset_pages, x.calls, f.ns AS fault_ns,
     CASE WHEN EXISTS (SELECT 1 FROM memory_event WHERE kind = kind_code('guest_fault')) THEN coalesce(o.pages, 0) END AS touched_pages,
     coalesce(b.end_ns, (SELECT max(last_ns) FROM trace)) - b.reboot_ns AS seen_ns,
-    coalesce(b.shared_pages, s.n) * c.ns AS estimate_ns, greatest((SELECT count(*) FROM vcpu v WHERE v.vm_id = b.vm_id), 1) AS vcpus,
+    (coalesce(b.shared_pages, s.to_private) + coalesce(s.n - s.to_private, 0)) * c.ns AS estimate_ns, greatest((SELECT count(*) FROM vcpu v WHERE v.vm_id = b.vm_id), 1) AS vcpus,
     least(coalesce(q.quiet_ns, s.until_ns), b.reboot_ns + $boot_ns) - b.reboot_ns AS window_ns,
     lost_within(b.reboot_ns, coalesce(s.until_ns, b.reboot_ns)) AS doubtful
   FROM boots b LEFT JOIN summed s USING (vm_id, epoch) LEFT JOIN multiplicity m USING (vm_id, epoch) LEFT JOIN ranges g USING (vm_id, epoch)
@@ -104,7 +104,8 @@ SELECT CASE WHEN n >= $error_excess AND cost_ns > $error_ratio * estimate_ns THE
   concat(n, ' memory faults after reboot ', epoch,
     CASE WHEN is_new_vm THEN ' on pages that were set private before the first boot and not before this one'
       WHEN to_private = 0 THEN ' on pages left private' WHEN to_private = n THEN ' on pages left shared' ELSE ' on pages left over' END, ', ', fmt_ns(cost_ns), ' in all',
-    CASE WHEN NOT is_new_vm AND estimate_ns IS NOT NULL THEN concat('; resetting the ', shared_pages, ' shared pages would have cost about ', fmt_ns(estimate_ns)) ELSE '' END) AS title,
+    CASE WHEN NOT is_new_vm AND estimate_ns IS NOT NULL THEN concat('; resetting the ', CASE WHEN to_private = n THEN concat(shared_pages, ' shared pages') ELSE concat(shared_pages + n - to_private, ' pages') END,
+      ' would have cost about ', fmt_ns(estimate_ns)) ELSE '' END) AS title,
   list_filter([
     concat(fmt_count(n), ' pages in ', fmt_count(runs), ' runs of contiguous memory, the longest ', fmt_count(longest), ' pages; ', fmt_count(exits), ' exits, ', printf('%.1f', exits / n), ' a page'),
     concat('most of them in ', top),
@@ -119,6 +120,7 @@ SELECT CASE WHEN n >= $error_excess AND cost_ns > $error_ratio * estimate_ns THE
   reboot_ns AS since_ns, until_ns, n AS count, certainty,
   CASE WHEN is_new_vm THEN 'set the guest''s memory private before the first KVM_RUN at every boot, as before the first'
     WHEN reset_pages > 0 THEN 'the reset at the reboot does not cover all that was shared: reset every shared range'
+    WHEN to_private = 0 THEN 'the guest takes as shared what its boot before made private again: reset its memory to what the first boot began with'
     ELSE 'reset the shared ranges to private when the guest reboots' END AS hint,
   evidence
 FROM judged WHERE n >= $excess
