@@ -18,6 +18,13 @@ WITH tries AS (
   SELECT t.*, h.address AS hva FROM tries t
   LEFT JOIN memory_event h ON h.kind = kind_code('hva_unmap') AND h.tid = t.tid AND h.ts_ns BETWEEN t.start_ns AND t.end_ns AND h.size = t.size
   WHERE t.errno > 0 AND t.next_start IS NOT NULL
+  UNION ALL BY NAME
+  -- What the VMM unmaps itself, before it tries at all.
+  SELECT t.conversion_id, t.vm_id, t.gmem_id, t.vcpu, t.gpa, t."offset", t.size, t.outcome, t.certainty, 0 AS attempt, t.tid, h.ts_ns AS start_ns, h.ts_ns AS end_ns,
+    t.start_ns AS next_start, coalesce(t.end_ns, t.start_ns) AS next_end, t.errno AS next_errno, t.evidence, h.address AS hva
+  FROM tries t JOIN conversion c USING (conversion_id) JOIN memory_event h ON h.kind = kind_code('hva_unmap') AND h.tid = t.tid AND h.size = t.size
+    AND h.ts_ns BETWEEN coalesce(c.exit_ns, c.request_ns) AND t.start_ns
+  WHERE t.attempt = 1 AND c.origin <> 'vmm'
 ), touches AS (
   SELECT u.conversion_id, u.attempt, CAST(p.pgoff AS BIGINT) * 4096 AS page, p.tid, p.ts_ns
   FROM unmapped u JOIN gmem g ON g.gmem_id = u.gmem_id
@@ -31,7 +38,8 @@ WITH tries AS (
   SELECT u.conversion_id, any_value(u.vm_id) AS vm_id, any_value(u.gmem_id) AS gmem_id, any_value(u.vcpu) AS vcpu, any_value(u.gpa) AS gpa,
     any_value(u.size) AS size, any_value(u.outcome) AS outcome, any_value(u.certainty) AS certainty, any_value(u.evidence) AS evidence,
     count(DISTINCT t.page) AS pages, count(DISTINCT u.attempt) FILTER (u.next_errno > 0) AS failed, min(t.tid) AS toucher,
-    min(t.ts_ns) AS since_ns, max(u.next_end) AS until_ns
+    min(t.ts_ns) AS since_ns, max(u.next_end) AS until_ns,
+    bool_and(u.attempt = 0) AS is_first
   FROM unmapped u JOIN touches t ON t.conversion_id = u.conversion_id AND t.attempt = u.attempt
   GROUP BY u.conversion_id HAVING count(DISTINCT t.page) >= $pages
 )
@@ -39,8 +47,9 @@ SELECT CASE WHEN max(failed) >= $failed THEN 'warning' ELSE 'info' END AS severi
   CASE WHEN bool_and(lost_within(since_ns, until_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, min(gmem_id) AS gmem_id, arg_max(vcpu, rank) AS vcpu,
   concat(fmt_count(sum(pages)), ' page(s) of ', fmt_range(arg_max(gpa, rank), arg_max(size, rank)), ' were faulted in again by ',
-    coalesce((SELECT max(comm) FROM task WHERE task.tid = toucher), 'thread'), ' (', toucher, ') between two tries to make it private; ',
+    coalesce((SELECT max(comm) FROM task WHERE task.tid = toucher), 'thread'), ' (', toucher, ') between ', CASE WHEN bool_and(is_first) THEN 'its unmap and the first try' ELSE 'two tries' END, ' to make it private; ',
     max(failed), ' tries failed after that', CASE WHEN count(*) > 1 THEN concat('; ', count(*), ' conversions met this') ELSE '' END) AS title,
+  [concat(fmt_ns(sum(until_ns - since_ns)), ' from the touch to the try after it, and each try unmaps the range anew')] AS details,
   min(since_ns) AS since_ns, max(until_ns) AS until_ns, count(*) AS count, min(certainty) AS certainty,
   'stop what touches the memory before converting it, not after the first EAGAIN: each try unmaps it anew' AS hint,
   list(evidence ORDER BY since_ns)[1:10] AS evidence

@@ -274,7 +274,9 @@ export const MEMORY_CASES: readonly RuleCase[] = [
     miss: {
       'where it was unmapped first': dmaFacts([dma(500, 999)]),
       'where it was mapped afterwards': dmaFacts([dma(1001, null)]),
-      'where the shared memory lies elsewhere': dmaFacts([dma(500, 1500)], { mechanism: 'vm-attributes' }),
+      'where the shared memory lies elsewhere and is unmapped before the vCPU runs on': dmaFacts([dma(500, 1000.09)], {
+        mechanism: 'vm-attributes',
+      }),
       'where it becomes shared': dmaFacts([dma(500, 1500)], { direction: 'to_shared' }),
     },
     withLosses: 'inconclusive',

@@ -119,7 +119,25 @@ export const PLATFORM_CASES: readonly RuleCase[] = [
     hit: rmp([[100, 0]], { rmp_level: 2, psmash_ret: 6 }),
     severity: 'error',
     title: /^splitting an RMP entry failed 1 times \(PSMASH returned 6\)$/,
-    miss: { 'that it does': rmp([[100, 0]], { rmp_level: 2 }) },
+    miss: { 'that it does': rmp([[100, 0]]) },
+    withLosses: 'fail',
+  },
+  {
+    rule: 'rmp-contention',
+    what: 'an entry of 2 MiB, where pages have 4 KiB',
+    hit: rmp([[100, 0]], { rmp_level: 2 }),
+    severity: 'info',
+    title: /^1 RMP fault\(s\) on 2 MiB entries from gpa 0x0\+4K, where guest_memfd has pages of 4 KiB only$/,
+    miss: {
+      'where the file has large pages': {
+        ...rmp([[100, 0]], { rmp_level: 2 }),
+        tables: { gmem: [{ gmem_id: 1, vm_id: 1, inode: 850, how: 'test', certainty: 'observed' }] },
+        events: [
+          ...rmp([[100, 0]], { rmp_level: 2 }).events!,
+          { system: 'filemap', name: 'mm_filemap_add_to_page_cache', rows: [{ ts_ms: 50, i_ino: 850, order: 9 }] },
+        ],
+      },
+    },
     withLosses: 'fail',
   },
   {
