@@ -45,14 +45,14 @@ intervals AS (
   UNION ALL SELECT pfn, ts_ns, i_ino, false FROM {event? filemap.mm_filemap_delete_from_page_cache: pfn, i_ino}
 ), mapped AS (
   -- The frame of a leaf mapping: bits 12 to 45.
-  SELECT o.vm_id, CAST(e.gfn AS BIGINT) * 4096 AS gpa, CAST((CAST(e.spte AS HUGEINT) >> 12) & 17179869183 AS BIGINT) AS pfn, e.ts_ns,
+  SELECT o.vm_id, TRY_CAST(CAST(e.gfn AS HUGEINT) * 4096 AS BIGINT) AS gpa, CAST((CAST(e.spte AS HUGEINT) >> 12) & 17179869183 AS BIGINT) AS pfn, e.ts_ns,
     evidence_of(e.trace_id, e.cpu, e.seq, e.ts_ns) AS evidence
   FROM {event? kvmmmu.kvm_mmu_set_spte: gfn, spte, level} e JOIN owners o USING (tid) WHERE e.level = 1
 ), uses AS (
   -- A guest_memfd that cannot be mapped by the host (flags without MMAP) holds private memory alone.
   SELECT m.*, g.gmem_id, i."offset", greatest(m.ts_ns - i.from_ns, 0) AS after_ns, i.certainty
   FROM mapped m ASOF JOIN cached c ON m.pfn = c.pfn AND m.ts_ns >= c.ts_ns
-  JOIN gmem g ON g.inode = c.i_ino AND g.vm_id = m.vm_id AND g.flags IS NOT NULL AND CAST(g.flags AS BIGINT) & 1 = 0
+  JOIN gmem g ON g.inode = c.i_ino AND g.vm_id = m.vm_id AND g.flags IS NOT NULL AND g.flags % 2 = 0
   JOIN intervals i ON i.gpa <= m.gpa AND i.gpa + i.size > m.gpa
   -- No equality in the join: with one DuckDB compares each with each, without one it sorts both.
   WHERE c.is_add AND i.vm_id - m.vm_id = 0 AND i.attribute = 'shared' AND m.ts_ns > i.from_ns + $skew_ns AND m.ts_ns + $skew_ns < i.end_ns
@@ -60,7 +60,7 @@ intervals AS (
   -- struct kvm_userspace_memory_region2: slot, flags (bit 2: KVM_MEM_GUEST_MEMFD), gpa, size; the older ioctl has no such flag.
   SELECT v.vm_id, s.*, lead(s.ts_ns) OVER (PARTITION BY v.vm_id, s.slot ORDER BY s.ts_ns) AS to_ns
   FROM (
-    SELECT ts_ns, tid, CAST(CAST(a0 AS HUGEINT) & 4294967295 AS BIGINT) AS slot, CAST(a1 AS BIGINT) AS gpa, CAST(a2 AS BIGINT) AS size,
+    SELECT ts_ns, tid, CAST(CAST(a0 AS HUGEINT) & 4294967295 AS BIGINT) AS slot, TRY_CAST(a1 AS BIGINT) AS gpa, TRY_CAST(a2 AS BIGINT) AS size,
       cmd = 1084272201 AND (CAST(a0 AS HUGEINT) >> 34) & 1 = 1 AS has_gmem, evidence_of(trace_id, cpu, seq, ts_ns) AS evidence
     FROM {probe? kvm_vm_ioctl: cmd|ioctl, a0, a1, a2} WHERE cmd IN (1084272201, 1075883590)) s
   JOIN task t ON t.tid = s.tid JOIN vm v ON v.pid = t.tgid
@@ -70,7 +70,7 @@ intervals AS (
     least(i.end_ns, coalesce(s.to_ns, 9223372036854775807)) AS until_ns, i.from_ns < s.ts_ns AS is_before, i.certainty, s.evidence,
     (SELECT count(*) FROM memory_fault f WHERE f.vm_id = s.vm_id AND f.gpa >= greatest(i.gpa, s.gpa) AND f.gpa < least(i.gpa + i.size, s.gpa + s.size)
       AND f.ts_ns BETWEEN greatest(i.from_ns, s.ts_ns) AND least(i.end_ns, coalesce(s.to_ns, 9223372036854775807))) AS faults
-  FROM plain_slots s JOIN intervals i ON i.vm_id = s.vm_id AND i.attribute = 'private' AND i.gpa < s.gpa + s.size AND i.gpa + i.size > s.gpa
+  FROM (SELECT * FROM plain_slots WHERE gpa < 4e18 AND size < 4e18) s JOIN intervals i ON i.vm_id = s.vm_id AND i.attribute = 'private' AND i.gpa < s.gpa + s.size AND i.gpa + i.size > s.gpa
     AND i.from_ns < coalesce(s.to_ns, 9223372036854775807) AND i.end_ns > s.ts_ns
   WHERE NOT s.has_gmem AND s.size > 0
 )
@@ -114,4 +114,6 @@ SELECT 'info' AS severity, 'fail' AS verdict, vm_id, NULL::INTEGER AS gmem_id, N
   'an early form of the in-place series, or recordings of two kernels: which of the two holds is not known' AS hint,
   list(evidence_of(evidence_trace, evidence_cpu, evidence_seq, evidence_ns) ORDER BY conversion_id)[1:2] AS evidence
 FROM conversion WHERE outcome = 'done' AND certainty = 'observed' AND mechanism IN ('vm-attributes', 'gmem-attributes', 'gmem-convert')
+  -- Where they disagree that is the finding.
+  AND NOT EXISTS (SELECT 1 FROM lasting l WHERE l.vm_id = conversion.vm_id AND l.what = 'stores')
 GROUP BY vm_id HAVING bool_or(mechanism = 'vm-attributes') AND bool_or(mechanism <> 'vm-attributes')

@@ -27,7 +27,10 @@ open_requests AS (
   SELECT c.conversion_id, 'dropped' AS class, f.ts_ns AS until_ns, c.resume_ns AS asked_ns, false AS is_in_kernel
   FROM conversion c JOIN memory_fault f ON f.vm_id = c.vm_id AND f.gpa >= c.gpa AND f.gpa < c.gpa + c.size AND f.ts_ns > c.resume_ns
     AND f.wanted = CASE c.direction WHEN 'to_private' THEN 'private' ELSE 'shared' END AND f.certainty IN ('observed', 'inferred')
-  WHERE c.origin = 'explicit' AND c.outcome = 'unknown' AND c.attempts = 0 AND c.certainty IN ('observed', 'inferred')
+  WHERE c.origin = 'explicit' AND c.certainty IN ('observed', 'inferred') AND (c.outcome = 'unknown' AND c.attempts = 0
+      -- After tries that failed a VMM says so: only where a probe shows that it said nothing of it.
+      OR c.outcome = 'failed' AND c.failed_attempts > 0 AND EXISTS (SELECT 1 FROM memory_event e WHERE e.kind IN (kind_code('hypercall_done'), kind_code('run_enter'))
+        AND e.tid = c.tid AND e.result = 0 AND e.ts_ns BETWEEN c.commit_ns AND c.resume_ns))
     AND NOT EXISTS (SELECT 1 FROM conversion d WHERE d.vm_id = c.vm_id AND d.conversion_id <> c.conversion_id AND d.gpa < c.gpa + c.size
       AND d.gpa + d.size > c.gpa AND coalesce(d.commit_ns, d.request_ns, d.exit_ns) BETWEEN c.request_ns AND f.ts_ns)
   QUALIFY row_number() OVER (PARTITION BY c.conversion_id ORDER BY f.ts_ns) = 1
@@ -79,6 +82,7 @@ SELECT CASE WHEN class = 'half' THEN 'warning' ELSE 'error' END AS severity, CAS
     CASE WHEN n > 1 THEN concat('; ', n, ' such requests') ELSE '' END) AS title,
   list_filter([
     concat('it is ', CASE WHEN is_in_kernel THEN 'in the kernel: an ioctl was entered and did not return'
+      WHEN class = 'dropped' AND failed_attempts > 0 THEN concat('given up: KVM_RUN again after ', failed_attempts, ' failed tries', CASE WHEN last_errno = 11 THEN ' (EAGAIN)' WHEN last_errno = 12 THEN ' (ENOMEM)' WHEN last_errno > 0 THEN concat(' (errno ', last_errno, ')') ELSE '' END)
       WHEN class = 'dropped' OR (class = 'half' AND attempts = 0) THEN 'dropped: KVM_RUN again without a flip'
       WHEN class = 'half' THEN 'half done'
       WHEN class = 'running' THEN 'put off: KVM let the guest run, and the VMM never made good'
@@ -94,7 +98,8 @@ SELECT CASE WHEN class = 'half' THEN 'warning' ELSE 'error' END AS severity, CAS
     CASE WHEN class IN ('ended', 'dropped', 'half') THEN 'proof that it cannot come any more' ELSE concat('open for more than ', fmt_ns($open_ns)) END
   ], lambda line: line IS NOT NULL) AS details,
   since_ns, last_ns AS until_ns, n AS count, certainty,
-  CASE WHEN class = 'dropped' THEN 'the VMM dropped the request and told the guest nothing: look at how it handles KVM_EXIT_HYPERCALL'
+  CASE WHEN class = 'dropped' AND failed_attempts > 0 THEN 'the VMM gave up and the guest goes on as if it were done: see references for what made the tries fail, and what the VMM answers'
+    WHEN class = 'dropped' THEN 'the VMM dropped the request and told the guest nothing: look at how it handles KVM_EXIT_HYPERCALL'
     WHEN class = 'half' THEN 'the VMM converted a part and let the guest run: look at how it splits a range over memslots, and at what it answers'
     WHEN class = 'running' THEN 'the VMM let KVM go on (GUEST_RUNNING_UNCONVERTED) and never freed the memory: look for who keeps a reference'
     WHEN is_in_kernel THEN 'the ioctl never returned: look at /proc/<tid>/stack and for a hung task'

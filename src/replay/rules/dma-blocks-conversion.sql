@@ -42,7 +42,7 @@ met AS (
 ), slow AS (
   SELECT b.*, c.vm_id, c.gmem_id, c.vcpu, c.gpa, c.size, c.direction, c.certainty, b.bytes / c.size AS ratio, lost_within(b.from_ns, b.to_ns) AS doubtful,
     struct_pack(ns := b.ns, since := -b.from_ns) AS rank, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence
-  FROM busy b JOIN conversion c USING (conversion_id) WHERE b.ns * 100 > $share * (b.to_ns - b.from_ns) AND b.bytes >= $region * c.size
+  FROM busy b JOIN conversion c USING (conversion_id) WHERE b.ns > $share / 100.0 * (b.to_ns - b.from_ns) AND b.bytes / $region >= c.size
 )
 SELECT 'warning' AS severity,
   CASE WHEN bool_and(doubtful) THEN 'inconclusive' ELSE 'fail' END AS verdict,

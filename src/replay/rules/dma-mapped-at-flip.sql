@@ -32,7 +32,8 @@ WITH met AS (
     AND c.certainty IN ('observed', 'inferred') AND d.certainty IN ('observed', 'inferred')
 ), maps AS (
   SELECT tid, ts_ns, kind = kind_code('dma_map') AS is_map, CAST(address AS BIGINT) AS iova, CAST(size AS BIGINT) AS size
-  FROM memory_event WHERE kind IN (kind_code('dma_map'), kind_code('dma_unmap'))
+  -- Beyond any guest address a sum would overflow.
+  FROM memory_event WHERE kind IN (kind_code('dma_map'), kind_code('dma_unmap')) AND address < 4e18 AND size < 4e18
 ), given AS (
   SELECT * FROM conversion WHERE direction = 'to_shared' AND outcome = 'done' AND origin <> 'vmm' AND gpa IS NOT NULL AND commit_ns IS NOT NULL AND resume_ns IS NOT NULL
     AND certainty IN ('observed', 'inferred')

@@ -20,14 +20,14 @@ WITH grouped AS (
 ), refused AS (
   -- X86_PF_RMP, bit 31 of the error code: SNP's RMP refused the host's write.
   SELECT e.tid, true AS is_kernel, address, ts_ns, evidence_of(trace_id, cpu, seq, ts_ns) AS evidence
-  FROM {event? exceptions.page_fault_kernel: address, error_code} e WHERE CAST(error_code AS BIGINT) & 2147483648 <> 0
+  FROM {event? exceptions.page_fault_kernel: address, error_code} e WHERE CAST(error_code AS HUGEINT) & 2147483648 <> 0
   UNION ALL
   SELECT e.tid, false AS is_kernel, address, ts_ns, evidence_of(trace_id, cpu, seq, ts_ns) AS evidence
-  FROM {event? exceptions.page_fault_user: address, error_code} e WHERE CAST(error_code AS BIGINT) & 2147483648 <> 0
+  FROM {event? exceptions.page_fault_user: address, error_code} e WHERE CAST(error_code AS HUGEINT) & 2147483648 <> 0
   QUALIFY count(*) OVER (PARTITION BY tid, CAST(address AS HUGEINT) // 4096) >= $repeats
 ), poisoned AS (
   -- BUS_MCEERR_AR and _AO: the machine check of a TD's page that the host had written to, or of bad memory.
-  SELECT CAST(pid AS INTEGER) AS tid, ts_ns, evidence_of(trace_id, cpu, seq, ts_ns) AS evidence
+  SELECT TRY_CAST(pid AS INTEGER) AS tid, ts_ns, evidence_of(trace_id, cpu, seq, ts_ns) AS evidence
   FROM {event? signal.signal_generate: sig, code, pid} WHERE sig = 7 AND code IN (4, 5)
 )
 SELECT CASE WHEN is_lost OR how LIKE '%sigbus%' THEN 'error' ELSE 'warning' END AS severity,

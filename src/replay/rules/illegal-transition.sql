@@ -25,6 +25,12 @@ WITH own AS (
 ), recorded AS (
   -- Of a recording without the one tracepoint the other says nothing.
   SELECT coalesce(bool_or(is_add) AND bool_or(NOT is_add), false) AS has_both FROM cache
+), host_faults AS (
+  -- VM_FAULT_LOCKED (0x200): the guest_memfd gave the host the page.
+  SELECT r.trace_id, r.cpu, r.seq, f.ts_ns AS began_ns, r.ts_ns, f.ino, TRY_CAST(CAST(f.pgoff AS HUGEINT) * 4096 AS BIGINT) AS place
+  FROM {retprobe? kvm_gmem_fault_user_mapping: ret} r
+  ASOF JOIN (SELECT * FROM {probe? kvm_gmem_fault_user_mapping: ino, pgoff}) f ON f.tid = r.tid AND r.ts_ns >= f.ts_ns
+  WHERE CAST(r.ret AS HUGEINT) & 512 <> 0
 ), owners AS (
   SELECT tid, min(vm_id) AS vm_id FROM vcpu GROUP BY tid HAVING count(DISTINCT vm_id) = 1
 ), cases AS (
@@ -47,6 +53,17 @@ WITH own AS (
   FROM {event? kvmmmu.kvm_tdp_mmu_spte_changed: gfn, old_spte, new_spte, level} e LEFT JOIN owners o USING (tid)
   WHERE e.level = 1 AND CAST(e.old_spte AS HUGEINT) & 2048 <> 0 AND CAST(e.new_spte AS HUGEINT) & 2048 <> 0
     AND (CAST(e.old_spte AS HUGEINT) >> 12) & 17179869183 <> (CAST(e.new_spte AS HUGEINT) >> 12) & 17179869183
+  UNION ALL BY NAME
+  SELECT 'the host was given a page of the file that was private' AS what, o.vm_id, o.gmem_id, h.ts_ns, h.began_ns AS last_ns, h.place, 'offset' AS place_of,
+    i.certainty, evidence_of(h.trace_id, h.cpu, h.seq, h.ts_ns) AS evidence
+  FROM host_faults h JOIN own o ON o.inode = h.ino JOIN gmem_interval i ON i.gmem_id = o.gmem_id AND i.shareability = 'private' AND i.conversion = 'idle'
+    AND i.certainty = 'observed' AND i."offset" <= h.place AND i."offset" + i.size > h.place
+    AND h.began_ns > i.from_ns + $skew_ns AND h.ts_ns + $skew_ns < coalesce(i.to_ns, (SELECT max(last_ns) FROM trace))
+  UNION ALL BY NAME
+  -- 8: KVM_MEMORY_ATTRIBUTE_PRIVATE, the only one there is.
+  SELECT 'memory got attributes that do not exist' AS what, o.vm_id, e.ts_ns, e.ts_ns AS last_ns, TRY_CAST(CAST(e."start" AS HUGEINT) * 4096 AS BIGINT) AS place, 'gpa' AS place_of,
+    'observed' AS certainty, evidence_of(e.trace_id, e.cpu, e.seq, e.ts_ns) AS evidence
+  FROM {event? kvm.kvm_vm_set_mem_attributes: start, attr} e LEFT JOIN owners o USING (tid) WHERE CAST(e.attr AS HUGEINT) NOT IN (0, 8)
   UNION ALL BY NAME
   SELECT 'memory of a VM without private memory became private' AS what, c.vm_id, c.gmem_id, c.commit_ns AS ts_ns, c.commit_ns AS last_ns,
     c.gpa AS place, 'gpa' AS place_of, c.certainty,

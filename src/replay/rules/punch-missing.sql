@@ -26,10 +26,10 @@ stale AS (
   GROUP BY vm_id, gmem_id
 ), discarded AS (
   -- Of the shared copy: by address (madvise), or as a hole in another file than the guest_memfd, by its descriptor.
-  SELECT tid, ts_ns, -1 AS fd, CAST(address AS BIGINT) AS place, CAST(size AS BIGINT) AS size FROM memory_event WHERE kind = kind_code('discard_enter')
+  SELECT tid, ts_ns, -1 AS fd, CAST(address AS BIGINT) AS place, CAST(size AS BIGINT) AS size FROM memory_event WHERE kind = kind_code('discard_enter') AND address < 4e18 AND size < 4e18
   UNION ALL
-  SELECT tid, ts_ns, CAST(fd AS INTEGER), CAST(address AS BIGINT), CAST(size AS BIGINT) FROM memory_event e
-  WHERE kind = kind_code('fallocate_enter') AND CAST(value AS BIGINT) & 2 <> 0 AND NOT EXISTS (SELECT 1 FROM gmem g WHERE g.fd = e.fd)
+  SELECT tid, ts_ns, TRY_CAST(fd AS INTEGER), CAST(address AS BIGINT), CAST(size AS BIGINT) FROM memory_event e
+  WHERE kind = kind_code('fallocate_enter') AND address < 4e18 AND size < 4e18 AND TRY_CAST(value AS BIGINT) & 2 <> 0 AND NOT EXISTS (SELECT 1 FROM gmem g WHERE g.fd = e.fd)
 ), taken AS (
   SELECT * FROM conversion WHERE direction = 'to_private' AND outcome = 'done' AND mechanism = 'vm-attributes' AND origin <> 'vmm'
     AND gpa IS NOT NULL AND commit_ns IS NOT NULL AND certainty IN ('observed', 'inferred')

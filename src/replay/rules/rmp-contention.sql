@@ -32,7 +32,7 @@ WITH owners AS (
   WHERE e.kind = kind_code('spte_set') GROUP BY o.vm_id, e.ts_ns // 1000000000
 ), refaults AS (
   SELECT r.vm_id, count(*) AS n FROM (SELECT vm_id, gpa // 2097152 AS region, ts_ns FROM rmp WHERE rmp_level >= 2) r
-  JOIN (SELECT o.vm_id, CAST(e.address AS BIGINT) // 2097152 AS region, e.ts_ns FROM memory_event e JOIN owners o USING (tid) WHERE e.kind = kind_code('spte_set')) s
+  JOIN (SELECT o.vm_id, floor(e.address / 2097152) AS region, e.ts_ns FROM memory_event e JOIN owners o USING (tid) WHERE e.kind = kind_code('spte_set')) s
     ON s.vm_id = r.vm_id AND s.region = r.region AND s.ts_ns BETWEEN r.ts_ns AND r.ts_ns + $refault_ns
   GROUP BY r.vm_id
 ), gaps AS (

@@ -63,9 +63,9 @@ FROM (SELECT *, struct_pack(latency := latency, since := -fault_ns, tid := tid) 
 UNION ALL BY NAME
 SELECT 'warning' AS severity, CASE WHEN bool_and(lost_within(out_ns, back_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, NULL::INTEGER AS gmem_id, arg_max(vcpu, struct_pack(ns := ns, out_ns := -out_ns)) AS vcpu,
-  concat('conversions to shared and punches kept other vCPUs out of the guest for ', fmt_ns(sum(ns)), ' in all, ', CAST(100 * sum(ns) / (SELECT max(last_ns) - min(first_ns) FROM trace) AS INTEGER),
+  concat('conversions to shared and punches kept other vCPUs out of the guest for ', fmt_ns(sum(ns)), ' in all, ', CAST(100.0 * sum(ns) / (SELECT max(last_ns) - min(first_ns) FROM trace) AS INTEGER),
     ' % of the trace, in ', fmt_count(count(*)), ' stops, the longest ', fmt_ns(max(ns))) AS title,
   min(out_ns) AS since_ns, max(back_ns) AS until_ns, count(*) AS count, 'inferred' AS certainty,
   'each zap that meets a busy page table kicks every vCPU of the TD: convert larger ranges less often, and punch later' AS hint,
   list(evidence ORDER BY ns DESC, out_ns)[1:10] AS evidence
-FROM kept_out GROUP BY vm_id HAVING sum(ns) * 100 > $kick_share * (SELECT max(last_ns) - min(first_ns) FROM trace)
+FROM kept_out GROUP BY vm_id HAVING sum(ns) > $kick_share / 100.0 * (SELECT max(last_ns) - min(first_ns) FROM trace)

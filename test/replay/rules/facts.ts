@@ -12,6 +12,8 @@ export interface EventRows {
   readonly system: string;
   readonly name: string;
   readonly probeFn?: string;
+  /** A return probe. */
+  readonly isReturn?: boolean;
   readonly rows: readonly Fields[];
 }
 
@@ -57,14 +59,14 @@ function insertSql(table: string, fields: Fields): string {
 const EVENT_HEAD = 'trace_id UTINYINT, ts_ns BIGINT, cpu USMALLINT, tid INTEGER, seq BIGINT';
 
 async function addEvents(store: Store, events: readonly EventRows[]): Promise<void> {
-  for (const { system, name, probeFn, rows } of events) {
+  for (const { system, name, probeFn, isReturn = false, rows } of events) {
     const fields = Object.keys(rows[0] ?? {}).filter((key) => !['ts_ms', 'tid', 'cpu', 'seq'].includes(key));
     const table = `ev_${system}_${name}`;
     const list = fields.map((f) => `{name: '${f}', type: 'u64', c_type: 'u64', radix: 10}`).join(', ');
     await store.run(`
       CREATE TABLE "${table}" (${EVENT_HEAD}${fields.map((f) => `, "${f}" HUGEINT`).join('')});
       INSERT INTO event_type SELECT 1, '${system}', '${name}', '${table}', 1, [${list}], NULL, 'file',
-        ${probeFn === undefined ? 'NULL, NULL' : `'${probeFn}', false`}, ${rows.length};
+        ${probeFn === undefined ? 'NULL, NULL' : `'${probeFn}', ${isReturn}`}, ${rows.length};
       ${rows.map((row, k) => insertSql(table, { trace_id: 1, cpu: 0, seq: k, tid: 101, ...row })).join('\n')}`);
   }
 }
