@@ -17,42 +17,72 @@ const BUCKET_NS = 1_000_000;
 const LATEST_NS = 5_000_000;
 /** Most come within this time of each other. */
 const USUAL_NS = 200_000;
+const FEWEST = 3;
 /** Part of the entries that must agree on an offset. */
 const SHARE = 0.6;
+/** An offset with this part of the best one's agreement makes the best one doubtful. */
+const RIVAL = 0.8;
 
-interface Pairs {
-  /** Differences hypervisor − host of all entries of one thread with each other, ns, sorted. */
-  readonly differences: Float64Array;
-  /** How many true pairs there can be. */
-  readonly possible: number;
+/** The stamps of one thread's entries into the guest as each side has them, ns, sorted. */
+export interface Entries {
+  readonly hyp: readonly number[];
+  readonly host: readonly number[];
 }
 
-async function readPairs(store: Store, hypTrace: number, hostTrace: number): Promise<Pairs> {
+/**
+ * The first entries of each thread. With `together` only those of the time that both recordings cover, should their
+ * clocks be one: recordings begin and end at different times.
+ */
+async function readEntries(store: Store, hypTrace: number, hostTrace: number, together: boolean): Promise<Entries[]> {
   const enter = eventTableName('hypervisor', 'hyp_enter');
   const exit = eventTableName('hypervisor', 'hyp_exit');
+  const span = `(SELECT max(first_ns) FROM trace WHERE trace_id IN (${hypTrace}, ${hostTrace})) - ${LATEST_NS}
+    AND (SELECT min(last_ns) FROM trace WHERE trace_id IN (${hypTrace}, ${hostTrace})) + ${LATEST_NS}`;
+  const within = together ? `AND ts_ns BETWEEN ${span}` : '';
   const rows = await store.rows(`
     WITH edges AS (
       SELECT ts_ns, cpu, seq, reason, NULL AS vcpu FROM "${enter}" WHERE trace_id = ${hypTrace}
       UNION ALL SELECT ts_ns, cpu, seq, reason, vcpu FROM "${exit}" WHERE trace_id = ${hypTrace}
     ), hyp AS (
       SELECT ts_ns, vcpu AS tid FROM (SELECT *, lag(reason) OVER (PARTITION BY cpu ORDER BY ts_ns, seq) AS before FROM edges)
-      WHERE reason = ${ERET_GUEST} AND before = ${HVC} AND vcpu > 0
+      WHERE reason = ${ERET_GUEST} AND before = ${HVC} AND vcpu > 0 ${within}
       QUALIFY row_number() OVER (PARTITION BY vcpu ORDER BY ts_ns, seq) <= ${MOST_ENTRIES}
     ), host AS (
-      SELECT ts_ns, tid FROM "${eventTableName('kvm', 'kvm_entry')}" WHERE trace_id = ${hostTrace}
+      SELECT ts_ns, tid FROM "${eventTableName('kvm', 'kvm_entry')}" WHERE trace_id = ${hostTrace} ${within}
       QUALIFY row_number() OVER (PARTITION BY tid ORDER BY ts_ns, seq) <= ${MOST_ENTRIES}
     )
     SELECT tid, list(DISTINCT h.ts_ns ORDER BY h.ts_ns) AS hyp, list(DISTINCT o.ts_ns ORDER BY o.ts_ns) AS host
     FROM hyp h JOIN host o USING (tid) GROUP BY tid ORDER BY tid`);
-  const differences: number[] = [];
-  let possible = 0;
-  for (const row of rows) {
-    const hyp = row['hyp'] as bigint[];
-    const host = row['host'] as bigint[];
-    possible += Math.min(hyp.length, host.length);
-    for (const a of hyp) for (const b of host) differences.push(Number(a - b));
+  const numbers = (list: unknown): number[] => (list as bigint[]).map(Number);
+  return rows.map((row) => ({ hyp: numbers(row['hyp']), host: numbers(row['host']) }));
+}
+
+/** Differences hypervisor − host of all entries of a thread with each other, ns, sorted. */
+function differencesOf(threads: readonly Entries[]): Float64Array {
+  const all = threads.flatMap(({ hyp, host }) => hyp.flatMap((a) => host.map((b) => a - b)));
+  return Float64Array.from(all).sort();
+}
+
+/** How many entries must agree on an offset. */
+function enough(threads: readonly Entries[]): number {
+  const possible = threads.reduce((sum, { hyp, host }) => sum + Math.min(hyp.length, host.length), 0);
+  return Math.max(FEWEST, possible * SHARE);
+}
+
+/** How many entries of the host have one of the hypervisor's of their own, if that is `offset` ns later. */
+function countMatches(threads: readonly Entries[], offset: number): number {
+  let matches = 0;
+  for (const { hyp, host } of threads) {
+    let next = 0;
+    for (const ts of host) {
+      while (next < hyp.length && hyp[next]! < ts + offset - BUCKET_NS) next++;
+      if (next < hyp.length && hyp[next]! <= ts + offset + LATEST_NS) {
+        matches++;
+        next++;
+      }
+    }
   }
-  return { differences: Float64Array.from(differences).sort(), possible };
+  return matches;
 }
 
 /** The window that holds most differences: its start and how many it holds. */
@@ -66,16 +96,26 @@ function densest(differences: Float64Array, width: number): { start: number; cou
   return best;
 }
 
-function countWithin(differences: Float64Array, from: number, to: number): number {
-  return differences.reduce((count, d) => count + (d >= from && d <= to ? 1 : 0), 0);
+/** Whether the stamps fit as they are. */
+export function isAligned(threads: readonly Entries[]): boolean {
+  return countMatches(threads, 0) >= enough(threads);
 }
 
-/** ns to add to the hypervisor's stamps; 0 where they fit, null where the two do not tell. */
-export function findOffset({ differences, possible }: Pairs): number | null {
-  const enough = Math.max(3, possible * SHARE);
-  if (countWithin(differences, -BUCKET_NS, LATEST_NS) >= enough) return 0;
-  if (densest(differences, LATEST_NS).count < enough) return null;
-  return -densest(differences, USUAL_NS).start;
+/**
+ * ns to add to the hypervisor's stamps, null where the two do not tell: too few entries agree on one offset, or nearly
+ * as many agree on another (a guest that enters by the beat of a timer).
+ */
+export function findOffset(threads: readonly Entries[]): number | null {
+  const differences = differencesOf(threads);
+  const offset = densest(differences, USUAL_NS).start;
+  const agree = countMatches(threads, offset);
+  if (!(agree >= enough(threads))) return null;
+  const others = [
+    differences.filter((d) => d < offset - 2 * LATEST_NS),
+    differences.filter((d) => d > offset + 2 * LATEST_NS),
+  ];
+  const rivals = others.map((far) => countMatches(threads, densest(far, USUAL_NS).start));
+  return rivals.some((rival) => rival > agree * RIVAL) ? null : -offset;
 }
 
 async function shift(store: Store, traceId: number, offsetNs: number): Promise<void> {
@@ -96,14 +136,14 @@ async function addNote(store: Store, traceId: number, note: string): Promise<voi
 }
 
 async function alignWith(store: Store, hyp: number, host: { id: number; path: string }): Promise<boolean> {
-  const pairs = await readPairs(store, hyp, host.id);
-  if (pairs.possible === 0) return false;
-  const offset = findOffset(pairs);
+  if (isAligned(await readEntries(store, hyp, host.id, true))) return true;
+  const threads = await readEntries(store, hyp, host.id, false);
+  if (threads.length === 0) return false;
+  const offset = findOffset(threads);
   if (offset === null) {
     await addNote(store, hyp, `its entries into guests do not match those of ${host.path}: times are left as they are`);
     return false;
   }
-  if (offset === 0) return true;
   await shift(store, hyp, offset);
   await addNote(
     store,

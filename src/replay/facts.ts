@@ -77,6 +77,13 @@ export interface HandleRecord {
   endTs: number;
 }
 
+/** EL2's own word of a VM: `what` is one of HYP_VM (handles.ts). */
+export interface HypVmRecord {
+  readonly handle: number;
+  readonly what: number;
+  readonly ts: number;
+}
+
 export interface Facts {
   readonly threads: Map<number, ThreadFacts>;
   /** Tracepoints of KVM_RUN are recorded. */
@@ -84,6 +91,7 @@ export interface Facts {
   readonly fds: FdRecord[];
   readonly keys: KeySighting[];
   readonly handles: HandleRecord[];
+  readonly hypVms: HypVmRecord[];
   readonly endings: Ending[];
 }
 
@@ -109,6 +117,7 @@ export const COLLECTED_KINDS: readonly number[] = [
   KIND.vm_attr_call,
   KIND.vm_create,
   KIND.vm_destroy,
+  KIND.hyp_vm,
   KIND.vcpu_identity,
   KIND.task_exit,
   KIND.task_new,
@@ -198,7 +207,7 @@ function isOfEl2(kind: number): boolean {
 /** Makes a collector from the counts of all threads; feed it the events of COLLECTED_KINDS in order, then read `facts`. */
 export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector {
   const showsGuests = counts.some(({ kind }) => RUNS_GUEST.includes(kind));
-  const facts: Facts = { threads: new Map(), showsGuests, fds: [], keys: [], handles: [], endings: [] };
+  const facts: Facts = { threads: new Map(), showsGuests, fds: [], keys: [], handles: [], hypVms: [], endings: [] };
   for (const { tid, kind, vcpu, count, firstTs } of counts) {
     if (OF_OTHERS.includes(kind) || isOfEl2(kind)) continue;
     const thread = threadOf(facts, tid, firstTs);
@@ -227,6 +236,10 @@ export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector
 
   const collect = (ev: MemoryEvent): void => {
     const { kind } = ev;
+    if (kind === KIND.hyp_vm) {
+      facts.hypVms.push({ handle: ev.extra, what: ev.value, ts: ev.ts });
+      return;
+    }
     const thread = threadOf(facts, ev.tid, ev.ts);
     if (!Number.isNaN(ev.vmKey)) noteKey(thread, ev);
     switch (kind) {

@@ -3,7 +3,8 @@
  * retrospect. Nothing else in the replay decides identity.
  */
 import { makeDescriptors, type Descriptors } from './descriptors.js';
-import type { FdRecord, Facts, ThreadFacts } from './facts.js';
+import type { FdRecord, Facts, HandleRecord, ThreadFacts } from './facts.js';
+import { makeHandles } from './handles.js';
 import { tidOf } from './lives.js';
 import { runsVcpu, settleProcesses, type ProcessOf, type TaskFacts } from './processes.js';
 
@@ -45,6 +46,8 @@ export interface Identity {
   vmOfThread(tid: number, ts: number): VmIdentity | null;
   /** vcpu_id that the thread runs, NaN where not known. */
   vcpuOfThread(tid: number, ts: number): number;
+  /** The VM whose vCPU this thread was seen to run, null where it was not seen to run one. */
+  vmOfVcpuThread(tid: number, ts: number): VmIdentity | null;
   /** The VM of a struct kvm pointer (48 bits) at `ts`. */
   vmOfKey(key: number, ts: number): VmIdentity | null;
   /** The VM of a pKVM handle at `ts`. */
@@ -60,6 +63,7 @@ interface Draft {
   fds: Descriptors<VmIdentity>;
   keys: Map<number, { ts: number; vm: VmIdentity }[]>;
   threads: Map<number, Assignment[]>;
+  handles: Map<HandleRecord, VmIdentity>;
 }
 
 function newVm(draft: Draft, process: number, pid: number | null, ts: number, how: string, certainty: Certainty) {
@@ -195,6 +199,7 @@ function settleHandles(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf: 
         (v) => v.process === process && Number.isNaN(v.handle) && v.fromTs <= record.ts && !(v.endTs < record.ts),
       );
     vm ??= newVm(draft, process, pidOf(record.tid, record.ts), record.ts, 'pkvm_create_hyp_vm', 'observed');
+    draft.handles.set(record, vm);
     vm.handle = record.handle;
     vm.isProtected = Number.isNaN(record.isProtected) ? null : record.isProtected === 1;
     vm.endTs = record.endTs;
@@ -265,7 +270,7 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
   };
   const isLeader = (tid: number): boolean => (tasks.tgidOf(tid) ?? facts.threads.get(tid)?.pid) === tid;
   const fds = makeDescriptors<VmIdentity>(facts.endings, processOf, isLeader);
-  const draft: Draft = { vms: [], fds, keys: new Map(), threads: new Map() };
+  const draft: Draft = { vms: [], fds, keys: new Map(), threads: new Map(), handles: new Map() };
   buildDescriptors(draft, facts, processOf, processPid);
   assignByDescriptors(draft, facts, processOf);
   settleHandles(draft, facts, processOf, processPid);
@@ -275,28 +280,18 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
   const vms = draft.vms.filter((vm) => isReal(vm, draft));
   vms.forEach((vm, index) => Object.assign(vm, { id: index + 1 }));
   const real = new Set(vms);
-  const handleOf = (handle: number, ts: number): VmIdentity | null => {
-    const record =
-      facts.handles.findLast((h) => h.handle === handle && h.ts <= ts) ??
-      facts.handles.find((h) => h.handle === handle);
-    if (!record) return null;
-    return (
-      vms.find(
-        (vm) =>
-          vm.handle === handle &&
-          (vm.endTs === record.endTs || Number.isNaN(record.endTs)) &&
-          latest(draft.keys.get(record.key), record.ts)?.vm === vm,
-      ) ??
-      vms.find((vm) => vm.handle === handle) ??
-      null
-    );
+  const ranBy = (tid: number, ts: number): VmIdentity | null => {
+    const mine = draft.threads.get(tid);
+    return mine ? (latest(mine, ts) ?? mine[0]!).vm : null;
   };
+  const recordOf = makeHandles(facts.handles, facts.hypVms);
   return {
     vms,
     processOf,
+    vmOfVcpuThread: ranBy,
     vmOfThread(tid, ts) {
-      const mine = draft.threads.get(tid);
-      if (mine) return (latest(mine, ts) ?? mine[0]!).vm;
+      const ran = ranBy(tid, ts);
+      if (ran) return ran;
       const process = processOf(tid, ts);
       const alive = vms.filter((vm) => vm.process === process && !(vm.endTs < ts) && !(vm.goneTs < ts));
       return alive.length === 1 ? alive[0]! : null;
@@ -309,7 +304,11 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
       const list = draft.keys.get(key);
       return list ? (latest(list, ts) ?? list[0]!).vm : null;
     },
-    vmOfHandle: handleOf,
+    vmOfHandle(handle, ts) {
+      const record = recordOf(handle, ts);
+      const vm = record && draft.handles.get(record);
+      return vm && real.has(vm) ? vm : null;
+    },
     fdOf(tid, fd, ts) {
       const found = draft.fds.at(processOf(tid, ts), fd, ts);
       return found && real.has(found.vm) ? found : null;

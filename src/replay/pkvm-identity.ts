@@ -21,8 +21,9 @@ export function isPlainVm(vm: VmState | null): boolean {
   return vm !== null && (vm.identity.isProtected === false || vm.identity.type < ARM_PROTECTED);
 }
 
-function vmOfThread(replay: Replay, tid: number | undefined, ts: number): VmState | null {
-  return tid === undefined ? null : stateOf(replay, replay.identity.vmOfThread(tid, ts));
+/** EL2 may have run the thread outside the host's recording: of its process alone nothing follows. */
+function vmOfVcpuThread(replay: Replay, tid: number | undefined, ts: number): VmState | null {
+  return tid === undefined ? null : stateOf(replay, replay.identity.vmOfVcpuThread(tid, ts));
 }
 
 /**
@@ -33,12 +34,12 @@ export function vmOfHypEvent(replay: Replay, ev: MemoryEvent): VmState | null {
   const { exits, handles, lastGuest } = replay.pkvm;
   const byHandle = stateOf(replay, replay.identity.vmOfHandle(ev.extra, ev.ts));
   if (byHandle) return byHandle;
-  const byThread = vmOfThread(replay, exits.get(ev.cpu)?.tid, ev.ts);
+  const byThread = vmOfVcpuThread(replay, exits.get(ev.cpu)?.tid, ev.ts);
   if (byThread) {
     handles.set(ev.extra, byThread);
     return byThread;
   }
   const known = handles.get(ev.extra);
   if (known || ev.kind !== KIND.hyp_donate) return known ?? null;
-  return vmOfThread(replay, lastGuest.get(ev.cpu), ev.ts);
+  return vmOfVcpuThread(replay, lastGuest.get(ev.cpu), ev.ts);
 }

@@ -5,6 +5,7 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { withAllocation, withAttribute, withPoison } from './axes.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
+import { HYP_VM } from './handles.js';
 import type { Certainty } from './identity.js';
 import { forEachOfAll } from './intervals.js';
 import { KIND } from './kinds.js';
@@ -12,10 +13,6 @@ import { isProtectedVm, vmOfHypEvent } from './pkvm-identity.js';
 import { setState } from './requests.js';
 import type { Frame, HostAccess, Refused } from './pkvm-state.js';
 import { lossesTillNow, stateOf, type Direction, type Replay, type Thread, type VmState } from './state.js';
-
-/** lab_vm's `what`. */
-const VM_ENDING = 1;
-const VM_ENDED = 2;
 
 /** A refused access belongs to the signal or reclaim on its CPU within this time. */
 const EXPLAINED_WITHIN_NS = 20_000_000;
@@ -102,8 +99,8 @@ export function noteVmEnd(replay: Replay, ev: MemoryEvent): void {
 /** The hypervisor's own word for it, where the host's probe is not recorded. */
 export function noteHypVm(replay: Replay, ev: MemoryEvent): void {
   const vm = replay.pkvm.handles.get(ev.extra);
-  if (ev.value === VM_ENDED && vm) endVm(replay, vm, ev.ts);
-  if (ev.value !== VM_ENDING) replay.pkvm.handles.delete(ev.extra);
+  if (ev.value === HYP_VM.ended && vm) endVm(replay, vm, ev.ts);
+  if (ev.value !== HYP_VM.ending) replay.pkvm.handles.delete(ev.extra);
 }
 
 function endVm(replay: Replay, vm: VmState, ts: number): void {

@@ -516,9 +516,30 @@ describe('one time axis', () => {
     expect(Math.abs(Number(told['conversion']![0]!['request_ns']) - 5002000000)).toBeLessThan(200_000);
   });
 
+  it('recordings that cover little of the same time are not moved', async () => {
+    const late = entries(true).slice(-2);
+    const told = await tell(hostText([...PROTECTED, ...late]), hypText(hyp));
+    expect(told['trace']).toMatchObject([{ clock_offset_ns: 0 }, { clock_offset_ns: 0 }]);
+  });
+
+  const beats = (count: number, from: number, apart: number): number[] =>
+    Array.from({ length: count }, (_, k) => from + k * apart);
+  const uneven = (count: number, from: number): number[] => Array.from({ length: count }, (_, k) => from + k * k * 3e7);
+
   it('entries that have nothing to do with each other tell no offset', () => {
-    const differences = Float64Array.from({ length: 100 }, (_, k) => 1e9 + k * k * 3e7);
-    expect(findOffset({ differences, possible: 10 })).toBe(null);
+    expect(findOffset([{ host: uneven(10, 0), hyp: beats(10, 1e9, 7e7) }])).toBe(null);
+  });
+
+  it('entries by the beat of a timer fit in many places, and tell none', () => {
+    expect(findOffset([{ host: beats(50, 0, 1e7), hyp: beats(200, 3e9, 1e7) }])).toBe(null);
+  });
+
+  it('one entry of the host among many of the hypervisor tells nothing', () => {
+    expect(findOffset([{ host: [5e9], hyp: beats(100, 9e9, 1e5) }])).toBe(null);
+  });
+
+  it('uneven entries that agree tell it', () => {
+    expect(findOffset([{ host: uneven(30, 0), hyp: uneven(30, 2e9 + 30_000) }])).toBe(-2_000_030_000);
   });
 });
 
