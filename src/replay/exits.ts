@@ -229,7 +229,7 @@ function handleUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
     return;
   }
   if (thread.request) closeRequest(replay, thread, NaN, ranUnseen(replay));
-  if (errno < 0) noteRunResult(replay, thread, errno);
+  if (errno < 0) noteRunResult(thread, errno);
   if (reason === KVM_EXIT_UNSHARE) {
     noteUnshareExit(replay, thread, ev);
     return;

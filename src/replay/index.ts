@@ -68,11 +68,14 @@ async function readLost(store: Store, baseNs: bigint): Promise<LostSpan[]> {
   }));
 }
 
+/** By what the file says of its machine, else by events that only arm64's KVM has (arch/arm64/kvm/trace_arm.h). */
 async function readIsArm(store: Store): Promise<boolean> {
   const rows = await store.rows(
     `SELECT count(*) FILTER (arch IN ('aarch64', 'arm64')) > 0
       OR (SELECT count(*) FROM event_type, unnest(fields) AS f(field)
-          WHERE name IN ('kvm_exit', 'kvm_entry') AND field.name = 'vcpu_pc' AND rows > 0) > 0 AS arm FROM trace`,
+          WHERE name IN ('kvm_exit', 'kvm_entry') AND field.name = 'vcpu_pc' AND rows > 0) > 0
+      OR (SELECT count(*) FROM event_type WHERE rows > 0 AND (system = 'hypervisor'
+          OR name IN ('kvm_guest_fault', 'kvm_hvc_arm64', 'kvm_wfx_arm64', 'kvm_arm_set_dreg32'))) > 0 AS arm FROM trace`,
   );
   return rows[0]?.['arm'] === true;
 }

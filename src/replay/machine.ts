@@ -64,6 +64,7 @@ import {
   noteOtherWork,
 } from './pkvm-calls.js';
 import {
+  doubtRun,
   noteAlive,
   noteEntry,
   notePsci,
@@ -149,7 +150,7 @@ function onIoctlExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const { ioctl } = thread;
   thread.ioctl = null;
   if (!ioctl) return;
-  if (ioctl.cmd === KVM_RUN) noteRunResult(replay, thread, ev.result);
+  if (ioctl.cmd === KVM_RUN) noteRunResult(thread, ev.result);
   const { attempt } = thread;
   closeIoctlAttempt(replay, thread, ev);
   if (attempt) noteResetCost(attempt.vm, ev.ts - attempt.startNs);
@@ -478,6 +479,7 @@ function taintThread(replay: Replay, thread: Thread, atNs: number, hidden: Hidde
   thread.tainted = true;
   thread.taintedNs = atNs;
   thread.hidden = hidden;
+  doubtRun(thread);
   abandonRequest(replay, thread, atNs);
   if (mayHideRequest(replay, hidden)) doubtUnfinished(thread, hidden?.sinceNs ?? atNs);
   abandonUnshare(replay, thread.tid);

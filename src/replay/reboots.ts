@@ -6,12 +6,14 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { isSharedState } from './axes.js';
 import { changeRange, forEachOfAll, makeIntervalMap, stateAt, type IntervalMap } from './intervals.js';
+import { KVM_RUN } from './facts.js';
 import type { Certainty } from './identity.js';
 import { abandonUnshare } from './unshare-exits.js';
 import { stateOf, type BootState, type Replay, type Thread, type VmState } from './state.js';
 
+const KVM_ARM_VCPU_INIT = 0x4020aeae;
 /** ioctls that set the registers of a vCPU: KVM_SET_REGS, _SREGS, _SREGS2; arm64 KVM_ARM_VCPU_INIT. */
-const STATE_SETTING = new Set([0x4090ae82, 0x4138ae84, 0x4140aecd, 0x4020aeae]);
+const STATE_SETTING = new Set([0x4090ae82, 0x4138ae84, 0x4140aecd, KVM_ARM_VCPU_INIT]);
 
 function countShared(vm: VmState): number {
   let pages = 0;
@@ -53,6 +55,16 @@ function startEpoch(replay: Replay, vm: VmState, ts: number, how: string, certai
   for (const thread of replay.threads.values()) if (thread.vm === vm) abandonUnshare(replay, thread.tid);
 }
 
+/**
+ * The last KVM_RUN failed, or its end was not seen: whoever sets the vCPU's state waits for it (vcpu->mutex,
+ * kvm_vcpu_ioctl), so events of a vCPU that still seems to run are missing.
+ */
+function mayRepair(replay: Replay, vm: VmState): boolean {
+  if (vm.boot.runFailed || !replay.sources.ioctlExits) return true;
+  const threads = [...vm.identity.vcpus.values()].map(({ tid }) => replay.threads.get(tid));
+  return threads.some((thread) => thread?.ioctl?.cmd === KVM_RUN);
+}
+
 /** An ioctl on a vCPU sets its state: with every vCPU of a VM that has run, the guest starts over. */
 export function noteVcpuState(replay: Replay, thread: Thread, fd: number, cmd: number, ts: number): void {
   if (!STATE_SETTING.has(cmd)) return;
@@ -66,7 +78,7 @@ export function noteVcpuState(replay: Replay, thread: Thread, fd: number, cmd: n
   if (boot.resetting) return;
   if (boot.stateSet.size >= vm.identity.vcpus.size) {
     const sign = boot.resetSign;
-    if (Number.isNaN(sign) && boot.runFailed) return;
+    if (Number.isNaN(sign) && cmd === KVM_ARM_VCPU_INIT && mayRepair(replay, vm)) return;
     if (Number.isNaN(sign)) startEpoch(replay, vm, boot.stateSince, 'registers set on every vCPU', 'inferred');
     else startEpoch(replay, vm, sign, 'reset exit, then registers set on every vCPU', 'observed');
   }
@@ -90,8 +102,13 @@ export function noteSystemEvent(replay: Replay, thread: Thread, ts: number): voi
 const EINTR = 4;
 
 /** KVM_RUN returned an error: on arm64 the guest cannot go on as it is, and the VMM may set its registers anew. */
-export function noteRunResult(replay: Replay, thread: Thread, result: number): void {
-  if (result < 0 && result !== -EINTR && replay.sources.isArm && thread.vm) thread.vm.boot.runFailed = true;
+export function noteRunResult(thread: Thread, result: number): void {
+  if (result < 0 && result !== -EINTR && thread.vm) thread.vm.boot.runFailed = true;
+}
+
+/** Events of a vCPU's thread are missing: its KVM_RUN may have failed. */
+export function doubtRun(thread: Thread): void {
+  if (thread.vm && !Number.isNaN(thread.vcpu)) thread.vm.boot.runFailed = true;
 }
 
 /** A reset or shutdown exit, or a write to the reset port. */
@@ -192,7 +209,7 @@ export function noteEntry(replay: Replay, thread: Thread, rip: number, ts: numbe
   if (!vm || replay.sources.ioctls || Number.isNaN(rip) || Number.isNaN(thread.vcpu)) return;
   const { boot } = vm;
   noteRunOn(boot, thread);
-  const isRepaired = boot.runFailed;
+  const isRepaired = replay.sources.isArm && boot.runFailed;
   boot.runFailed = false;
   if (isRepaired) return;
   const first = boot.firstRip.get(thread.vcpu);

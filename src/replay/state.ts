@@ -205,7 +205,7 @@ export interface BootState {
   /** Descriptors of vCPUs whose registers were set since the last KVM_RUN, and when the first was. */
   readonly stateSet: Map<number, number>;
   stateSince: number;
-  /** The last KVM_RUN ended with an error (arm64): setting registers then repairs the vCPU and is no reboot. */
+  /** The last KVM_RUN ended with an error, or may have: on arm64 setting registers then repairs the vCPU and is no reboot. */
   runFailed: boolean;
   /** A reset or shutdown exit, or a write to 0xcf9, since the last entry: its time. */
   resetSign: number;
