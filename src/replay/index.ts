@@ -12,7 +12,7 @@ import { settleIdentity, type Identity } from './identity.js';
 import { KIND } from './kinds.js';
 import { readLives, type Lives } from './lives.js';
 import { followLosses } from './losses.js';
-import { finishReplay, step, taint } from './machine.js';
+import { finishReplay, step, taint, taintEl2 } from './machine.js';
 import { buildMemoryEvents, countThreads, forEachMemoryEvent, readBaseNs } from './memory-events.js';
 import { closeSpill } from './paged-rows.js';
 import type { TaskFacts } from './processes.js';
@@ -56,11 +56,14 @@ function settleSources(statements: readonly Statement[], seen: ReadonlySet<numbe
 
 async function readLost(store: Store, baseNs: bigint): Promise<LostSpan[]> {
   const rows = await store.rows(
-    `SELECT cpu, coalesce((from_ns - ${baseNs})::DOUBLE, '-inf'::DOUBLE) AS from_ns,
+    `SELECT trace_id IN (SELECT trace_id FROM event_type WHERE rows > 0 AND system = 'hypervisor') AS el2,
+      trace_id IN (SELECT trace_id FROM event_type WHERE rows > 0 AND system <> 'hypervisor') AS host,
+      cpu, coalesce((from_ns - ${baseNs})::DOUBLE, '-inf'::DOUBLE) AS from_ns,
       coalesce((to_ns - ${baseNs})::DOUBLE, 'inf'::DOUBLE) AS to_ns, coalesce(count::DOUBLE, 'inf'::DOUBLE) AS count
      FROM lost WHERE from_ns IS NOT NULL OR to_ns IS NOT NULL ORDER BY to_ns, from_ns, cpu`,
   );
   return rows.map((r) => ({
+    side: r['el2'] !== true ? 'host' : r['host'] === true ? 'both' : 'el2',
     cpu: r['cpu'] as number | null,
     from: r['from_ns'] as number,
     to: r['to_ns'] as number,
@@ -125,9 +128,13 @@ export async function replayEvents(
 ): Promise<{ readonly replay: Replay; readonly references: References }> {
   const state = makeReplay(identity, sources, lost);
   const references = makeReferences();
-  const loseBefore = followLosses(lost, state.openLosses, (cpu, border) => taint(state, cpu, border));
+  const ofHost = lost.filter(({ side }) => side !== 'el2');
+  const ofEl2 = lost.filter(({ side }) => side !== 'host');
+  const loseBefore = followLosses(ofHost, state.openLosses, (cpu, border) => taint(state, cpu, border));
+  const loseEl2Before = followLosses(ofEl2, new Map(), (_cpu, { atNs }) => taintEl2(state, atNs));
   const visit = (event: MemoryEvent): void => {
     loseBefore(event.ts, event.cpu);
+    loseEl2Before(event.ts, event.cpu);
     step(state, references, event);
   };
   await forEachMemoryEvent(store, { baseNs, lives }, visit, { signal });

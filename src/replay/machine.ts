@@ -439,7 +439,6 @@ function noteMapGpa(thread: Thread, ev: MemoryEvent): void {
  */
 export function taint(replay: Replay, cpu: number | null, border: LossBorder): void {
   const { atNs } = border;
-  dropWishes(replay, 'unknown');
   replay.lossTimes.push(atNs);
   for (const thread of replay.threads.values()) {
     const stayed = replay.sources.switches && thread.onCpu && cpu !== null && thread.lastCpu !== cpu;
@@ -448,6 +447,12 @@ export function taint(replay: Replay, cpu: number | null, border: LossBorder): v
     thread.phase = 'unknown';
     taintThread(replay, thread, atNs, hidden);
   }
+}
+
+/** Events of the hypervisor are missing up to now: what its calls in flight came to may be among them. */
+export function taintEl2(replay: Replay, atNs: number): void {
+  dropWishes(replay, 'unknown');
+  replay.lossTimes.push(atNs);
 }
 
 /** Events before this one are missing, though no marker says so: nobody knows what else is. */

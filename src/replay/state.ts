@@ -314,6 +314,8 @@ export interface Gap {
 }
 
 export interface LostSpan {
+  /** Whose events are missing: a buffer of the hypervisor loses none of the host's, and the other way round. */
+  readonly side: 'host' | 'el2' | 'both';
   readonly cpu: number | null;
   readonly from: number;
   readonly to: number;

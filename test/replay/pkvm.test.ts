@@ -44,7 +44,7 @@ async function judged(store: Store, inputs: readonly TraceInput[]): Promise<Tabl
   await replay(store);
   await runRules(store, loadRules());
   const tables: Record<string, Record<string, unknown>[]> = {};
-  for (const name of [...RESULT_TABLES.map((t) => t.name), 'trace'])
+  for (const name of [...RESULT_TABLES.map((t) => t.name), 'trace', 'lost'])
     tables[name] = (await store.rows(`SELECT * FROM "${name}"`)).map(plain);
   return tables;
 }
@@ -169,6 +169,77 @@ describe('calls that EL2 answers', () => {
     expect(told['conversion']).toMatchObject([
       { gpa: 0x80006000, outcome: 'done', request_ns: 5002000000, resume_ns: 5002440000 },
     ]);
+  });
+
+  describe('events are lost while a page is donated in between', () => {
+    const hyp = [
+      ...RUNS,
+      [5002000, '0', 'hyp_enter reason=guest_exit vcpu=311'],
+      [
+        5002010,
+        '0',
+        'lab_guest_hvc handle=0x1000 vcpu_idx=0 func=0xc6000003 arg1=0x80006000 handled=0 ret=0xfffffffffffffffd',
+      ],
+      [5002020, '0', 'hyp_exit reason=eret_host vcpu=0'],
+      [5002400, '0', 'hyp_enter reason=hvc vcpu=0'],
+      [5002410, '0', 'hyp_exit reason=eret_guest vcpu=311'],
+      ...call(5002420, 'share', 0x80006000, 0x4095a000),
+    ] as const satisfies readonly Line[];
+    const lostBefore = (text: string, stamp: string): string =>
+      text
+        .split('\n')
+        .flatMap((line) => (line.includes(stamp) ? ['CPU:0 [LOST 5 EVENTS]', line] : [line]))
+        .join('\n');
+
+    it('of the host: the hypervisor still tells the whole call', async () => {
+      const host = hostText([...PROTECTED, [5002200, 'vcpu0', 'kvm_entry: PC: 0x000000008000009c']]);
+      const told = await tell(lostBefore(host, '5.002200:'), hypText(hyp));
+      expect(told['lost']).toHaveLength(1);
+      expect(told['conversion']).toMatchObject([{ outcome: 'done', request_ns: 5002000000, resume_ns: 5002440000 }]);
+    });
+
+    it('of the hypervisor: what the first try came to is not known', async () => {
+      const told = await tell(hostText(PROTECTED), lostBefore(hypText(hyp), '5.002400:'));
+      expect(told['lost']).toHaveLength(1);
+      expect(told['conversion']).toMatchObject([
+        { outcome: 'unknown', request_ns: 5002000000 },
+        { outcome: 'done', request_ns: 5002420000 },
+      ]);
+    });
+  });
+
+  describe('a handle that two VMs had', () => {
+    const before = [
+      [4100000, '0', 'lab_vm handle=0x1000 what=0 protected=1 nr_vcpus=1 ret=0'],
+      [4100010, '0', 'hyp_exit reason=eret_guest vcpu=299'],
+      [4100020, '0', 'hyp_enter reason=guest_exit vcpu=299'],
+      [4100030, '0', 'lab_guest_hvc handle=0x1000 vcpu_idx=0 func=0xc6000003 arg1=0x80003000 handled=1 ret=0x0'],
+      [4100040, '0', 'hyp_exit reason=eret_guest vcpu=299'],
+    ] as const satisfies readonly Line[];
+    const taken = [[4200000, '0', 'lab_vm handle=0x1000 what=2 protected=0 nr_vcpus=0 ret=0']] as const;
+    const made = [[5001012, '0', 'lab_vm handle=0x1000 what=0 protected=1 nr_vcpus=1 ret=0']] as const;
+    const now = [...RUNS, ...call(5002000, 'share', 0x80002000, 0x40959000)];
+
+    it('is not the VM of the host’s recording before that began', async () => {
+      const told = await tell(hostText(PROTECTED), hypText([...before, ...taken, ...made, ...now]));
+      expect(told['conversion']).toMatchObject([
+        { vm_id: null, gpa: 0x80003000 },
+        { vm_id: 1, gpa: 0x80002000 },
+      ]);
+    });
+
+    it('nor where nothing of the hypervisor’s VMs is recorded', async () => {
+      const calls = before.filter(([, , text]) => !text.startsWith('lab_vm'));
+      const told = await tell(hostText(PROTECTED), hypText([...calls, ...now]));
+      expect(told['conversion']).toMatchObject([{ vm_id: null }, { vm_id: 1 }]);
+    });
+
+    it('is its VM from its making on, which EL2 tells', async () => {
+      const late = PROTECTED.map(([us, who, text]): Line => [us + 10_000, who, text]);
+      const early = [...made, ...now];
+      const told = await tell(hostText(late), hypText(early));
+      expect(told['conversion']).toMatchObject([{ vm_id: 1, gpa: 0x80002000 }]);
+    });
   });
 
   it('no memslot: the guest gets an abort in place of an answer, and goes on with something else', async () => {
