@@ -211,6 +211,13 @@ describe('a MapGPA that began where events were lost', () => {
     const told = await tell(TDX_RUNNING, TDCALL, chunks(2), runsAgain(0), LOST_ON_0, `+3ms ${HALT}`);
     expect(told.conversion.at(-1)).toMatchObject({ gpa: RAM, size: 2 * CHUNK, certainty: 'assumed' });
   });
+
+  it('the rest that a guest asks for after RETRY is the same wish, lost in the middle or not', async () => {
+    const rest = `${TDCALL}\n${chunks(1, RAM + 2 * CHUNK)}`;
+    const told = await tell(TDX_RUNNING, TDCALL, chunks(2), runsAgain(0), rest, LOST_ON_0, `+3ms ${HALT}`);
+    const rows = told.conversion.filter((c) => c['direction'] === 'to_shared');
+    expect(rows).toMatchObject([{ gpa: RAM, size: 3 * CHUNK, certainty: 'assumed' }]);
+  });
 });
 
 describe('events that are missing without a marker', () => {
