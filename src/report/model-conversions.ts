@@ -191,6 +191,8 @@ export interface ConversionListing {
   readonly total: number;
   readonly shown: number;
   readonly slowestFirst: boolean;
+  /** Whether `limit` hides rows that would be shown without it. */
+  readonly isLimited: boolean;
   /** First stamp of the trace, for times told from its start. */
   readonly startNs: bigint | null;
   readonly batches: () => AsyncIterable<readonly Conversion[]>;
@@ -246,6 +248,7 @@ export async function readConversions(store: Store, filter: ConversionFilter): P
     total,
     shown: wanted,
     slowestFirst: filter.slowest !== undefined,
+    isLimited: wanted < Math.min(total, filter.slowest ?? total),
     startNs: bigOrNull(span!, 'start'),
     batches: async function* () {
       for (let at = 0; at < wanted; at += BATCH) {

@@ -164,6 +164,23 @@ describe('latency', () => {
   });
 });
 
+describe('conversions', () => {
+  it.each([
+    [['--slowest', '3'], 'showing the slowest 3 of 141 conversions; --slowest N shows more'],
+    [['--slowest', '3', '--limit', '1'], 'showing the slowest 1 of 141 conversions; --limit 0 shows all'],
+    [['--limit', '2'], 'showing 2 of 141 conversions; --limit 0 shows all'],
+  ])('%j says which option hides the rest', async (args, message) => {
+    expect((await runCli(['conversions', database, ...args])).stdout).toContain(`\n${message}\n`);
+  });
+
+  it('fits 80 and 120 columns', async () => {
+    for (const columns of ['80', '120']) {
+      const { stdout } = await runCli(['conversions', database], { env: { COLUMNS: columns } });
+      expect(stdout.split('\n').filter((line) => [...line].length > Number(columns))).toEqual([]);
+    }
+  });
+});
+
 describe('check', () => {
   const save = (name: string, content: string): string => {
     const path = join(folder, name);
@@ -179,6 +196,18 @@ describe('check', () => {
       { name: 'a.dat', optional: false, paths: 'a.dat' },
       { name: 'B', optional: true, paths: 'b.dat' },
     ]);
+  });
+
+  it('says of a trace that cannot be read which file, where, and what to do', async () => {
+    save('empty.dat', '');
+    writeFileSync(join(folder, 'cut.dat'), readFileSync(stalls).subarray(0, 5000));
+    const { status, stdout } = await runCli([
+      'check',
+      save('b.yaml', 'version: 1\ntraces: [{ path: empty.dat }, { path: cut.dat }]\n'),
+    ]);
+    expect(stdout).toContain(`${join(folder, 'empty.dat')}: is empty; was the recorder stopped before it wrote?\n`);
+    expect(stdout).toMatch(/cut\.dat: no events are in the file: .* \(at byte 5000\); copy the file again/);
+    expect(status).toBe(3);
   });
 
   it.each(['--update-baseline', '--junit=x.xml', '--sarif=x.sarif', '--summary=x.md'])(

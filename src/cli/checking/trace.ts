@@ -54,8 +54,16 @@ export async function checkTrace(cli: Cli, { trace, was }: CheckJob, setting: Ch
     });
   } catch (error) {
     if (!(error instanceof TraceError) || !isUnreadable(error)) throw error;
-    return unjudged(trace, 'unreadable', error.message);
+    return unjudged(trace, 'unreadable', reasonOf(error));
   }
+}
+
+/** Why a trace could not be read, with its file and position, in a line. */
+function reasonOf({ message, place: { input, byteOffset, line, hint } }: TraceError): string {
+  const at = byteOffset !== undefined ? ` (at byte ${byteOffset})` : line !== undefined ? ` (at line ${line})` : '';
+  const named = input === undefined || message.startsWith(input) ? '' : `${input}: `;
+  const [first = ''] = message.split('\n');
+  return `${named}${first}${at}${hint === undefined ? '' : `; ${hint}`}`;
 }
 
 function judgeObserved({ trace, was }: CheckJob, observed: Observed, setting: CheckSetting): Checked {

@@ -14,6 +14,7 @@ export async function* renderConversions(listing: ConversionListing): AsyncGener
   columns = columns.filter((_, k) => filled[k]);
   yield drawTable({ columns, rows: rows.map((row) => row.filter((_, k) => filled[k])) });
   if (listing.shown < listing.total) {
-    yield `\nShowing ${formatCount(listing.shown)} of ${formatCount(listing.total)} conversions; \`--limit 0\` shows all.\n`;
+    const more = listing.isLimited ? '`--limit 0` shows all' : '`--slowest N` shows more';
+    yield `\nShowing ${formatCount(listing.shown)} of ${formatCount(listing.total)} conversions; ${more}.\n`;
   }
 }

@@ -21,7 +21,7 @@ export async function* renderConversions(listing: ConversionListing, options: Re
   for await (const batch of listing.batches()) yield `${draw(batch, { start: listing.startNs, unit: options.unit })}\n`;
   if (listing.shown < listing.total) {
     const order = listing.slowestFirst ? 'the slowest ' : '';
-    const more = listing.slowestFirst ? '--slowest N shows more' : '--limit 0 shows all';
+    const more = listing.isLimited ? '--limit 0 shows all' : '--slowest N shows more';
     yield `\nshowing ${order}${formatCount(listing.shown)} of ${formatCount(listing.total)} conversions; ${more}\n`;
   }
 }
