@@ -55,7 +55,7 @@ intervals AS (
   JOIN gmem g ON g.inode = c.i_ino AND g.vm_id = m.vm_id AND g.flags IS NOT NULL AND g.flags % 2 = 0
   JOIN intervals i ON i.gpa <= m.gpa AND i.gpa + i.size > m.gpa
   -- No equality in the join: with one DuckDB compares each with each, without one it sorts both.
-  WHERE c.is_add AND i.vm_id - m.vm_id = 0 AND i.attribute = 'shared' AND m.ts_ns > i.from_ns + $skew_ns AND m.ts_ns + $skew_ns < i.end_ns
+  WHERE c.is_add AND i.vm_id - m.vm_id = 0 AND i.attribute = 'shared' AND i.end_ns - i.from_ns > 2 * $skew_ns AND m.ts_ns > i.from_ns + $skew_ns AND m.ts_ns + $skew_ns < i.end_ns
 ), plain_slots AS (
   -- struct kvm_userspace_memory_region2: slot, flags (bit 2: KVM_MEM_GUEST_MEMFD), gpa, size; the older ioctl has no such flag.
   SELECT v.vm_id, s.*, lead(s.ts_ns) OVER (PARTITION BY v.vm_id, s.slot ORDER BY s.ts_ns) AS to_ns

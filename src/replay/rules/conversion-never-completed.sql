@@ -22,15 +22,18 @@ open_requests AS (
       WHEN mechanism = 'vcpu-run' AND resume_ns IS NOT NULL THEN 'running' WHEN attempts = 0 THEN 'vmm' ELSE 'failed' END AS class,
     coalesce(CASE WHEN end_ns >= exit_ns THEN end_ns END, trace_end) AS until_ns, exit_ns AS asked_ns, is_in_kernel
   FROM open_requests WHERE end_ns >= exit_ns OR trace_end - exit_ns >= $open_ns
+), told_done AS (
+  -- After tries that failed a VMM says so: only where a probe shows that it said nothing of it.
+  SELECT DISTINCT c.conversion_id FROM conversion c JOIN memory_event e ON e.kind IN (kind_code('hypercall_done'), kind_code('run_enter')) AND e.tid = c.tid AND e.result = 0
+    AND e.ts_ns BETWEEN c.commit_ns AND c.resume_ns
+  WHERE c.origin = 'explicit' AND c.outcome = 'failed' AND c.failed_attempts > 0
 ), dropped AS (
   -- Told that it was done, the guest touches the memory as it asked for it, and faults: nobody had converted it.
   SELECT c.conversion_id, 'dropped' AS class, f.ts_ns AS until_ns, c.resume_ns AS asked_ns, false AS is_in_kernel
   FROM conversion c JOIN memory_fault f ON f.vm_id = c.vm_id AND f.gpa >= c.gpa AND f.gpa < c.gpa + c.size AND f.ts_ns > c.resume_ns
     AND f.wanted = CASE c.direction WHEN 'to_private' THEN 'private' ELSE 'shared' END AND f.certainty IN ('observed', 'inferred')
-  WHERE c.origin = 'explicit' AND c.certainty IN ('observed', 'inferred') AND (c.outcome = 'unknown' AND c.attempts = 0
-      -- After tries that failed a VMM says so: only where a probe shows that it said nothing of it.
-      OR c.outcome = 'failed' AND c.failed_attempts > 0 AND EXISTS (SELECT 1 FROM memory_event e WHERE e.kind IN (kind_code('hypercall_done'), kind_code('run_enter'))
-        AND e.tid = c.tid AND e.result = 0 AND e.ts_ns BETWEEN c.commit_ns AND c.resume_ns))
+  WHERE c.origin = 'explicit' AND c.certainty IN ('observed', 'inferred')
+    AND (c.outcome = 'unknown' AND c.attempts = 0 OR c.conversion_id IN (SELECT conversion_id FROM told_done))
     AND NOT EXISTS (SELECT 1 FROM conversion d WHERE d.vm_id = c.vm_id AND d.conversion_id <> c.conversion_id AND d.gpa < c.gpa + c.size
       AND d.gpa + d.size > c.gpa AND coalesce(d.commit_ns, d.request_ns, d.exit_ns) BETWEEN c.request_ns AND f.ts_ns)
   QUALIFY row_number() OVER (PARTITION BY c.conversion_id ORDER BY f.ts_ns) = 1

@@ -34,11 +34,14 @@ met AS (
   UNION ALL
   SELECT conversion_id, 'after' AS phase, commit_ns AS from_ns, resume_ns AS to_ns
   FROM conversion WHERE outcome = 'done' AND origin <> 'vmm' AND size > 0 AND certainty IN ('observed', 'inferred')
+), moved AS (
+  SELECT k.tid, k.start_ns, sum(m.size) AS bytes FROM (SELECT tid, ts_ns, size FROM memory_event WHERE kind IN (kind_code('dma_map'), kind_code('dma_unmap'))) m
+  ASOF JOIN calls k ON k.tid = m.tid AND m.ts_ns >= k.start_ns WHERE m.ts_ns <= k.end_ns GROUP BY k.tid, k.start_ns
 ), busy AS (
-  SELECT p.conversion_id, p.phase, p.from_ns, p.to_ns, sum(k.end_ns - k.start_ns) AS ns,
-    sum((SELECT sum(m.size) FROM memory_event m WHERE m.kind IN (kind_code('dma_map'), kind_code('dma_unmap')) AND m.tid = k.tid AND m.ts_ns BETWEEN k.start_ns AND k.end_ns)) AS bytes
-  FROM phases p JOIN conversion c USING (conversion_id) JOIN calls k ON k.tid = c.tid AND k.start_ns >= p.from_ns AND k.end_ns <= p.to_ns
-  WHERE p.to_ns - p.from_ns >= $min_ns GROUP BY ALL
+  SELECT p.conversion_id, p.phase, p.from_ns, p.to_ns, sum(k.end_ns - k.start_ns) AS ns, sum(m.bytes) AS bytes
+  FROM calls k ASOF JOIN (SELECT p.*, c.tid FROM phases p JOIN conversion c USING (conversion_id) WHERE p.from_ns IS NOT NULL) p ON p.tid = k.tid AND k.start_ns >= p.from_ns
+  LEFT JOIN moved m ON m.tid = k.tid AND m.start_ns = k.start_ns
+  WHERE k.end_ns <= p.to_ns AND p.to_ns - p.from_ns >= $min_ns GROUP BY p.conversion_id, p.phase, p.from_ns, p.to_ns
 ), slow AS (
   SELECT b.*, c.vm_id, c.gmem_id, c.vcpu, c.gpa, c.size, c.direction, c.certainty, b.bytes / c.size AS ratio, lost_within(b.from_ns, b.to_ns) AS doubtful,
     struct_pack(ns := b.ns, since := -b.from_ns) AS rank, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence

@@ -43,15 +43,22 @@ WITH met AS (
     SELECT c.vm_id, c.conversion_id, arg_min(m.iova, struct_pack(ts := m.ts_ns, iova := m.iova)) - c.gpa AS distance
     FROM given c JOIN maps m ON m.is_map AND m.tid = c.tid AND m.ts_ns BETWEEN c.commit_ns AND c.resume_ns GROUP BY c.vm_id, c.conversion_id, c.gpa)
   GROUP BY vm_id, distance HAVING count(*) >= $followed
-), unreached AS (
-  SELECT c.*, h.n, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence
-  FROM given c JOIN habits h ON h.vm_id = c.vm_id
+), candidates AS (
+  SELECT c.*, h.n, c.gpa + h.distance AS iova FROM given c JOIN habits h ON h.vm_id = c.vm_id
   WHERE (SELECT max(last_ns) FROM trace) - c.commit_ns >= $map_ns
-    AND NOT EXISTS (SELECT 1 FROM maps m WHERE m.is_map AND m.iova < c.gpa + c.size + h.distance AND m.iova + m.size > c.gpa + h.distance AND m.ts_ns BETWEEN c.commit_ns AND c.commit_ns + $map_ns)
-    -- Nor mapped from before.
-    AND coalesce((SELECT arg_max(m.is_map, m.ts_ns) FROM maps m WHERE m.iova < c.gpa + c.size + h.distance AND m.iova + m.size > c.gpa + h.distance AND m.ts_ns < c.commit_ns), false) = false
-    AND NOT EXISTS (SELECT 1 FROM conversion b WHERE b.vm_id = c.vm_id AND b.direction = 'to_private' AND b.gpa < c.gpa + c.size AND b.gpa + b.size > c.gpa
-      AND coalesce(b.request_ns, b.exit_ns, b.commit_ns) BETWEEN c.commit_ns AND c.commit_ns + $map_ns)
+    AND NOT EXISTS (SELECT 1 FROM maps m WHERE m.is_map AND m.iova = c.gpa + h.distance AND m.ts_ns BETWEEN c.commit_ns AND c.commit_ns + $map_ns)
+), reached AS (
+  -- Mapped otherwise, or from before. No equality in the join: with one DuckDB compares each with each, without one it sorts both.
+  SELECT c.conversion_id, bool_or(m.is_map AND m.ts_ns BETWEEN c.commit_ns AND c.commit_ns + $map_ns) AS is_after,
+    arg_max(m.is_map, m.ts_ns) FILTER (m.ts_ns < c.commit_ns) AS is_before
+  FROM candidates c JOIN maps m ON m.iova < c.iova + c.size AND m.iova + m.size > c.iova GROUP BY c.conversion_id
+), taken_back AS (
+  SELECT DISTINCT c.conversion_id FROM candidates c JOIN (SELECT vm_id, gpa, gpa + size AS past, coalesce(request_ns, exit_ns, commit_ns) AS at_ns FROM conversion WHERE direction = 'to_private') b
+    ON b.gpa < c.gpa + c.size AND b.past > c.gpa
+  WHERE b.vm_id - c.vm_id = 0 AND b.at_ns BETWEEN c.commit_ns AND c.commit_ns + $map_ns
+), unreached AS (
+  SELECT c.*, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence FROM candidates c LEFT JOIN reached r USING (conversion_id)
+  WHERE NOT coalesce(r.is_after, false) AND NOT coalesce(r.is_before, false) AND c.conversion_id NOT IN (SELECT conversion_id FROM taken_back)
 )
 SELECT 'error' AS severity,
   CASE WHEN lost_within(min(mapped_ns), max(commit_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,

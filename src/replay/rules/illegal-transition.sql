@@ -56,9 +56,9 @@ WITH own AS (
   UNION ALL BY NAME
   SELECT 'the host was given a page of the file that was private' AS what, o.vm_id, o.gmem_id, h.ts_ns, h.began_ns AS last_ns, h.place, 'offset' AS place_of,
     i.certainty, evidence_of(h.trace_id, h.cpu, h.seq, h.ts_ns) AS evidence
-  FROM host_faults h JOIN own o ON o.inode = h.ino JOIN gmem_interval i ON i.gmem_id = o.gmem_id AND i.shareability = 'private' AND i.conversion = 'idle'
-    AND i.certainty = 'observed' AND i."offset" <= h.place AND i."offset" + i.size > h.place
-    AND h.began_ns > i.from_ns + $skew_ns AND h.ts_ns + $skew_ns < coalesce(i.to_ns, (SELECT max(last_ns) FROM trace))
+  FROM host_faults h JOIN own o ON o.inode = h.ino JOIN gmem_interval i ON i."offset" <= h.place AND i."offset" + i.size > h.place
+  -- No equality in the join: with one DuckDB compares each with each, without one it sorts both.
+  WHERE i.gmem_id - o.gmem_id = 0 AND i.shareability = 'private' AND i.conversion = 'idle' AND i.certainty = 'observed' AND h.began_ns > i.from_ns + $skew_ns AND h.ts_ns + $skew_ns < coalesce(i.to_ns, (SELECT max(last_ns) FROM trace))
   UNION ALL BY NAME
   -- 8: KVM_MEMORY_ATTRIBUTE_PRIVATE, the only one there is.
   SELECT 'memory got attributes that do not exist' AS what, o.vm_id, e.ts_ns, e.ts_ns AS last_ns, TRY_CAST(CAST(e."start" AS HUGEINT) * 4096 AS BIGINT) AS place, 'gpa' AS place_of,

@@ -38,17 +38,25 @@ stale AS (
   SELECT c.vm_id, d.fd, d.place - c.gpa AS distance, count(*) AS n, min(c.size) AS least_size, min(c.gpa) AS first, max(c.gpa + c.size) AS past
   FROM taken c JOIN discarded d ON d.tid = c.tid AND d.size = c.size AND d.ts_ns BETWEEN c.commit_ns AND coalesce(c.resume_ns, c.commit_ns + $after_ns)
   GROUP BY ALL HAVING count(*) >= $followed
-), left_over AS (
-  SELECT c.*, h.n, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence
-  FROM taken c JOIN habits h ON h.vm_id = c.vm_id AND c.gpa >= h.first AND c.gpa + c.size <= h.past AND c.size >= h.least_size CROSS JOIN ends e
+), candidates AS (
+  SELECT c.*, h.n, h.fd, c.gpa + h.distance AS place FROM taken c JOIN habits h ON h.vm_id = c.vm_id AND c.gpa >= h.first AND c.gpa + c.size <= h.past AND c.size >= h.least_size
+  CROSS JOIN ends e
   WHERE e.trace_end - c.commit_ns >= $after_ns
-    -- Only what was shared before has a copy there, and only what stays private keeps it for nothing.
-    AND EXISTS (SELECT 1 FROM conversion b WHERE b.vm_id = c.vm_id AND b.direction = 'to_shared' AND b.outcome = 'done' AND b.origin <> 'vmm' AND b.gpa <= c.gpa
-      AND b.gpa + b.size >= c.gpa + c.size AND b.commit_ns < c.commit_ns)
-    AND NOT EXISTS (SELECT 1 FROM conversion b WHERE b.vm_id = c.vm_id AND b.direction = 'to_shared' AND b.gpa < c.gpa + c.size AND b.gpa + b.size > c.gpa
-      AND coalesce(b.commit_ns, b.request_ns, b.exit_ns) BETWEEN c.commit_ns AND c.commit_ns + $after_ns)
-    AND NOT EXISTS (SELECT 1 FROM habits o JOIN discarded d ON d.fd = o.fd WHERE o.vm_id = c.vm_id AND d.place < c.gpa + c.size + o.distance AND d.place + d.size > c.gpa + o.distance
-      AND d.ts_ns BETWEEN coalesce(c.request_ns, c.commit_ns) AND c.commit_ns + $after_ns)
+    AND NOT EXISTS (SELECT 1 FROM discarded d WHERE d.fd = h.fd AND d.place = c.gpa + h.distance AND d.size = c.size AND d.ts_ns BETWEEN c.commit_ns AND c.commit_ns + $after_ns)
+), otherwise AS (
+  -- As a part of a larger or another discard. What is compared has no equality: with one DuckDB compares each with each, without one it sorts both.
+  SELECT DISTINCT c.conversion_id FROM candidates c JOIN discarded d ON d.place < c.place + c.size AND d.place + d.size > c.place
+  WHERE d.fd - c.fd = 0 AND d.ts_ns BETWEEN coalesce(c.request_ns, c.commit_ns) AND c.commit_ns + $after_ns
+), shared AS (
+  SELECT c.conversion_id, bool_or(b.outcome = 'done' AND b.origin <> 'vmm' AND b.gpa <= c.gpa AND b.past >= c.gpa + c.size AND b.at_ns < c.commit_ns) AS is_before,
+    bool_or(b.at_ns BETWEEN c.commit_ns AND c.commit_ns + $after_ns) AS is_again
+  FROM candidates c JOIN (SELECT vm_id, outcome, origin, gpa, gpa + size AS past, coalesce(commit_ns, request_ns, exit_ns) AS at_ns FROM conversion WHERE direction = 'to_shared') b
+    ON b.gpa < c.gpa + c.size AND b.past > c.gpa
+  WHERE b.vm_id - c.vm_id = 0 GROUP BY c.conversion_id
+), left_over AS (
+  -- Only what was shared before has a copy there, and only what stays private keeps it for nothing.
+  SELECT c.*, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence FROM candidates c JOIN shared s USING (conversion_id)
+  WHERE s.is_before AND NOT s.is_again AND c.conversion_id NOT IN (SELECT conversion_id FROM otherwise)
 )
 SELECT 'warning' AS severity,
   CASE WHEN bool_and(lost_within(from_ns, end_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,

@@ -12,8 +12,9 @@ taking AS (
 ), stacks AS (
   -- A stacktrace trigger writes the stack right after its event.
   SELECT t.ts_ns AS taken_ns, t.pfn, min(evidence_of(k.trace_id, k.cpu, k.seq, k.ts_ns)) AS stack_at
-  FROM taking t JOIN {event? ftrace.kernel_stack: caller} k ON k.trace_id = t.trace_id AND k.cpu = t.cpu AND k.seq > t.seq AND k.ts_ns BETWEEN t.ts_ns AND t.ts_ns + 100000
-  WHERE EXISTS (SELECT 1 FROM page_ref r WHERE r.pfn = t.pfn AND r.taken_ns = t.ts_ns)
+  FROM (SELECT * FROM taking t SEMI JOIN page_ref r ON r.pfn = t.pfn AND r.taken_ns = t.ts_ns) t
+  ASOF JOIN (SELECT * FROM {event? ftrace.kernel_stack: caller}) k ON k.trace_id = t.trace_id AND k.cpu = t.cpu AND t.seq < k.seq
+  WHERE k.ts_ns BETWEEN t.ts_ns AND t.ts_ns + 100000
   GROUP BY t.ts_ns, t.pfn
 ),
 held AS (

@@ -44,8 +44,9 @@ WITH steps AS (
   SELECT c.vm_id, a.tid, a.start_ns, a.end_ns FROM conversion c JOIN conversion_attempt a USING (conversion_id) WHERE c.direction = 'to_shared' AND a.end_ns IS NOT NULL
   UNION ALL SELECT vm_id, tid, start_ns, end_ns FROM punch WHERE end_ns IS NOT NULL
 ), kept_out AS (
-  SELECT k.*, k.back_ns - k.out_ns AS ns FROM kicks k
-  WHERE EXISTS (SELECT 1 FROM zaps z WHERE z.vm_id = k.vm_id AND z.tid <> k.tid AND z.start_ns <= k.back_ns AND z.end_ns >= k.out_ns)
+  -- No equality in the join: with one DuckDB compares each with each, without one it sorts both.
+  SELECT DISTINCT k.*, k.back_ns - k.out_ns AS ns FROM kicks k JOIN zaps z ON z.start_ns <= k.back_ns AND z.end_ns >= k.out_ns
+  WHERE z.vm_id - k.vm_id = 0 AND z.tid <> k.tid
 )
 SELECT CASE WHEN max(latency) > $latency_ns THEN 'warning' ELSE 'info' END AS severity,
   CASE WHEN bool_and(lost_within(fault_ns, coalesce(set_ns, first_ns))) THEN 'inconclusive' ELSE 'fail' END AS verdict,

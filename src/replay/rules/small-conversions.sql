@@ -22,7 +22,7 @@ WITH groups AS (
   SELECT c.conversion_id, c.vm_id, c.gmem_id, c.vcpu, c.direction, c.gpa, c.size, c.request_ns, c.commit_ns, c.certainty, count(*) AS n,
     sum(a.end_ns - a.start_ns) AS in_ioctl, evidence_of(c.evidence_trace, c.evidence_cpu, c.evidence_seq, c.evidence_ns) AS evidence
   FROM conversion c JOIN conversion_attempt a USING (conversion_id)
-  WHERE c.origin <> 'vmm' AND c.outcome = 'done' AND c.failed_attempts = 0 AND c.size IS NOT NULL AND c.certainty IN ('observed', 'inferred')
+  WHERE c.origin <> 'vmm' AND c.outcome = 'done' AND c.attempts >= $requests AND c.failed_attempts = 0 AND c.size IS NOT NULL AND c.certainty IN ('observed', 'inferred')
   GROUP BY ALL HAVING count(*) >= $requests AND c.size <= count(*) * $pages * 4096
 ), late AS (
   SELECT c.*, c.request_ns - b.from_ns AS after_ns FROM conversion c JOIN boot_epoch b USING (vm_id, epoch)
