@@ -27,6 +27,7 @@ const WAYS: readonly RequestWay[] = [
   'pkvm-hvc',
   'fault',
   'none',
+  'rsi-ripas',
 ];
 const MECHANISMS: readonly Mechanism[] = [
   'vm-attributes',

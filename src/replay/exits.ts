@@ -121,7 +121,7 @@ function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void 
     evidence: (isNextRange ? null : thread.exitEvidence) ?? evidenceOf(ev),
     epoch: thread.vm?.epoch ?? 0,
     rangeKnown,
-    mayBeRest: mayBeRest(replay, thread, told),
+    isGuess: mayBeRest(replay, thread, told),
     ...(isNextRange || Number.isNaN(thread.exitNs) ? NO_TIME_OFF : thread.off),
   });
 }
@@ -131,7 +131,9 @@ function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void 
  * (reference chapter 05). For a merged range of a PSC, and for a page of pKVM's guest, nothing else names what was asked for.
  */
 export function noteHypercallAnswer({ request }: Thread, ev: MemoryEvent): void {
-  if (!request || ev.value !== KVM_EXIT_HYPERCALL) return;
+  if (!request) return;
+  if (ev.value === KVM_EXIT_MEMORY_FAULT && request.way === 'rsi-ripas' && ev.size > 0) nameRipas(request, ev);
+  if (ev.value !== KVM_EXIT_HYPERCALL) return;
   request.answer = Math.abs(ev.result);
   const { way, rangeKnown } = request;
   if (rangeKnown || ev.extra !== KVM_HC_MAP_GPA_RANGE || (way !== 'snp-psc' && way !== 'pkvm-hvc')) return;
@@ -140,6 +142,14 @@ export function noteHypercallAnswer({ request }: Thread, ev: MemoryEvent): void 
   request.size = ev.size * PAGE_SIZE;
   request.rangeKnown = true;
   if (!Number.isNaN(ev.fd)) request.direction ??= directionAsked(ev.fd);
+}
+
+/** kvm_run.memory_fault: flags (KVM_MEMORY_EXIT_FLAG_PRIVATE: bit 3), gpa, size in bytes. */
+function nameRipas(request: Request, ev: MemoryEvent): void {
+  request.gpa = ev.address;
+  request.size = ev.size;
+  request.rangeKnown = true;
+  request.direction ??= Math.floor(ev.extra / 8) % 2 === 1 ? 'to_private' : 'to_shared';
 }
 
 function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: number): void {
@@ -186,10 +196,48 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
     evidence: thread.exitEvidence ?? evidenceOf(ev),
     epoch: fault.epoch,
     rangeKnown: false,
-    mayBeRest: false,
+    isGuess: mayBeRipas(replay, thread),
     ...(Number.isNaN(thread.exitNs) ? NO_TIME_OFF : thread.off),
   };
   openRequest(replay, thread, request);
+}
+
+/**
+ * arm64 has no memory fault but by kvm_handle_guest_abort, which traces kvm_guest_fault first, and by a realm's change of
+ * RIPAS, which no tracepoint names: the guest's own wish.
+ */
+function asksRipas({ sources }: Replay, thread: Thread): boolean {
+  return sources.isArm && sources.guestFaults && !thread.fault && !Number.isNaN(thread.exitNs);
+}
+
+/** Whether the realm asked or touched the page cannot be told. */
+function mayBeRipas({ sources }: Replay, thread: Thread): boolean {
+  return sources.isArm && !thread.fault;
+}
+
+function onRipasExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
+  openRequest(replay, thread, {
+    tid: thread.tid,
+    vcpu: thread.vcpu,
+    vm: thread.vm,
+    origin: 'explicit',
+    way: 'rsi-ripas',
+    direction: null,
+    gpa: NaN,
+    size: NaN,
+    requestNs: thread.exitNs,
+    exitNs: ev.ts,
+    attempts: [],
+    chunks: 1,
+    batch: 0,
+    answer: NaN,
+    fault: null,
+    evidence: thread.exitEvidence ?? evidenceOf(ev),
+    epoch: thread.vm?.epoch ?? 0,
+    rangeKnown: false,
+    isGuess: false,
+    ...thread.off,
+  });
 }
 
 /** A page whose unshare is not done was touched, and KVM answers with a memory fault: it belongs to that wish. */
@@ -239,7 +287,9 @@ function handleUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
     onTouchFault(replay, thread, ev, touched);
     return;
   }
-  if (isMemoryFault(replay, thread.vm, reason, errno)) onMemoryFault(replay, thread, ev, reason);
-  else if (reason === KVM_EXIT_SYSTEM_EVENT) noteSystemEvent(replay, thread, ev.ts);
+  if (isMemoryFault(replay, thread.vm, reason, errno)) {
+    if (errno !== -EHWPOISON && asksRipas(replay, thread)) onRipasExit(replay, thread, ev);
+    else onMemoryFault(replay, thread, ev, reason);
+  } else if (reason === KVM_EXIT_SYSTEM_EVENT) noteSystemEvent(replay, thread, ev.ts);
   else if (reason === KVM_EXIT_SHUTDOWN) noteResetSign(thread, ev.ts);
 }

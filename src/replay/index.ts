@@ -40,6 +40,7 @@ function settleSources(statements: readonly Statement[], seen: ReadonlySet<numbe
     gmemAttrRet: came('gmem_attr_ret'),
     guestExits: came('guest_exit'),
     guestEntries: came('guest_entry'),
+    guestFaults: came('guest_fault'),
     hypercalls: came('hypercall'),
     userExits: came('user_exit'),
     pageRefs: came('page_ref'),

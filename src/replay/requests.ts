@@ -375,7 +375,7 @@ function keepRow(replay: Replay, request: Request, made: NewConversion): Convers
   const merged = mergeContinuation(replay, made);
   if (merged) return merged;
   const row = addConversion(replay, made);
-  if (request.mayBeRest) row.certainty = 'assumed';
+  if (request.isGuess) row.certainty = 'assumed';
   if (request.fault) {
     request.fault.conversion = row;
     if (row.outcome === 'failed') request.fault.cause = 'pending-conversion';
@@ -416,7 +416,7 @@ export function noteUnforwarded(replay: Replay, thread: Thread, resumeNs: number
     evidence: exitEvidence,
     epoch: vm?.epoch ?? 0,
     rangeKnown: true,
-    mayBeRest: false,
+    isGuess: false,
   };
   addConversion(replay, rowOf(request, resumeNs, 'refused', 'inferred'));
 }

@@ -14,7 +14,8 @@ import type { RunPhase } from './run-phase.js';
 
 export type Direction = 'to_private' | 'to_shared';
 export type Origin = 'explicit' | 'implicit' | 'vmm';
-export type RequestWay = 'map-gpa-range' | 'tdx-mapgpa' | 'snp-psc' | 'snp-psc-msr' | 'pkvm-hvc' | 'fault' | 'none';
+export type RequestWay =
+  'map-gpa-range' | 'tdx-mapgpa' | 'snp-psc' | 'snp-psc-msr' | 'pkvm-hvc' | 'rsi-ripas' | 'fault' | 'none';
 export type Mechanism = 'vm-attributes' | 'gmem-attributes' | 'gmem-convert' | 'vcpu-run' | 'pkvm-hyp' | 'unknown';
 export type Outcome = 'done' | 'refused' | 'failed' | 'noop' | 'pending' | 'unknown';
 
@@ -65,8 +66,8 @@ export interface Request {
   readonly evidence: Evidence;
   readonly epoch: number;
   rangeKnown: boolean;
-  /** What came before it was not seen: it may be the rest of a MapGPA. */
-  readonly mayBeRest: boolean;
+  /** What came before it was not seen: it may be the rest of a MapGPA, or who asked is not known. */
+  readonly isGuess: boolean;
   /** Time its thread was ready to run but had no CPU, and time it slept, ns; 0 where the scheduler is not recorded. */
   runnableNs: number;
   sleepingNs: number;
@@ -290,6 +291,7 @@ export interface Sources {
   readonly gmemAttrRet: boolean;
   readonly guestExits: boolean;
   readonly guestEntries: boolean;
+  readonly guestFaults: boolean;
   readonly hypercalls: boolean;
   readonly userExits: boolean;
   readonly pageRefs: boolean;

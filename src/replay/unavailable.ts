@@ -44,8 +44,8 @@ function pkvmGap(replay: Replay): Figure | null {
 }
 
 /**
- * The RMM answers a realm's calls; what reaches KVM ends in an exit for a memory fault. No tracepoint names the range or
- * says whether the guest asked (RSI_IPA_STATE_SET) or touched the page; a probe on KVM_RUN's start shows the range.
+ * The RMM answers a realm's calls; what reaches KVM ends in an exit for a memory fault. No tracepoint names the range; a
+ * probe on KVM_RUN's start shows it.
  */
 function realmGap(replay: Replay): Figure | null {
   if (!replay.vms.some((vm) => platformOf(replay, vm) === 'cca')) return null;

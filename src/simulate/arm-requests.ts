@@ -1,6 +1,7 @@
-/** How guests ask on arm64: the planned bookkeeping ioctl after EL2 (reference 02 §8), and KVM_EXIT_UNSHARE (02 §4). */
+/** How guests ask on arm64: the planned bookkeeping ioctl after EL2 (reference 02 §8), KVM_EXIT_UNSHARE (02 §4), and a realm's RIPAS (02 §9). */
 import { PAGE_SIZE } from '../base/units.js';
 import { placeOf } from './faults.js';
+import { EFAULT } from './calls.js';
 import { emit, run, sleep } from './host.js';
 import type { Flow } from './host.js';
 import type { Page, Vcpu } from './model.js';
@@ -36,6 +37,27 @@ function* leaveForHvc(vcpu: Vcpu, isPrivate: boolean): Flow<number> {
   const r0 = isPrivate ? MEM_UNSHARE : MEM_SHARE;
   yield* emit(vcpu.task, 'kvm_hvc_arm64', { vcpu_pc: vcpu.rip, r0, imm: 0 });
   return at;
+}
+
+/**
+ * A realm's RSI_IPA_STATE_SET: the RMM makes its REC exit, and KVM hands the range on as a memory fault
+ * (rec_exit_ripas_change of the CCA series). No tracepoint names the call; the RMM does its part when the REC runs again.
+ */
+export function* askByRipas(vcpu: Vcpu, ask: Ask): Flow<Conversion> {
+  const { start, end, isPrivate, trouble, job } = ask;
+  const requestedNs = yield* leaveGuest(vcpu, 'ripas');
+  const conversion = beginConversion(vcpu, ask, 'rsi-ipa-state-set', requestedNs);
+  const gpa = start * PAGE_SIZE;
+  const size = (end - start) * PAGE_SIZE;
+  conversion.exit_ns = yield* exitToUser(vcpu, EXIT.MEMORY_FAULT, {
+    u: [isPrivate ? 8 : 0, gpa, size, 0],
+    errno: EFAULT,
+  });
+  yield* satisfy(vcpu.task, vcpu.vm, { gpa, size, isPrivate, conversion, trouble, job });
+  yield* callRun(vcpu);
+  conversion.resumed_ns = yield* enterGuest(vcpu);
+  conversion.stopNs = conversion.resumed_ns - requestedNs;
+  return conversion;
 }
 
 /** Exits after which a reference that is never dropped still makes KVM exit again: the trace ends before it stops. */

@@ -6,6 +6,7 @@ import { schemaOf } from '../parse/event-format.js';
 import type { EventFormat, RawField } from '../parse/event-format.js';
 import { compilePrintFmt } from '../parse/print-fmt/index.js';
 import type { FieldGetter } from '../parse/print-fmt/index.js';
+import { isArmPlatform } from './options.js';
 import type { EventSource, Platform } from './options.js';
 import { probeFormat, probesOf } from './probes.js';
 import type { Probe } from './probes.js';
@@ -90,7 +91,9 @@ const TRACEPOINTS: Readonly<
 
 /** Events that only one architecture has. */
 const ARM_ONLY = new Set(['kvm_guest_fault', 'kvm_hvc_arm64', 'kvm_wfx_arm64']);
-const X86_ONLY = /^kvm_(?:hypercall|page_fault|vm_set_mem|pio|msr|vmgexit|rmp_fault|mmu_|tdp_)/;
+const X86_ONLY = /^kvm_(?:hypercall|page_fault|pio|msr|vmgexit|rmp_fault|mmu_|tdp_)/;
+/** Of kernels with VM attributes: x86, and the CCA series up to v14. */
+const VM_ATTRIBUTES_ONLY = new Set(['kvm_vm_set_mem_attributes']);
 
 const COMMON_FIELDS: readonly (readonly [string, number, number, number])[] = [
   ['unsigned short common_type', 0, 2, 0],
@@ -103,7 +106,7 @@ const FIRST_ID = 400;
 
 /** The events that a host of this platform records, and their formats (catalogue of 7.3.4, probes of reference 05). */
 export function makeEventSet(platform: Platform, sources: readonly EventSource[], mechanism: string): EventSet {
-  const isArm = platform.startsWith('pkvm');
+  const isArm = isArmPlatform(platform);
   const catalogue = loadCatalogue();
   const all: EventDefinition[] = [];
   const add = (
@@ -123,6 +126,7 @@ export function makeEventSet(platform: Platform, sources: readonly EventSource[]
     if (source === 'probes') continue;
     for (const [name, context] of Object.entries(TRACEPOINTS[source])) {
       if (isArm ? X86_ONLY.test(name) : ARM_ONLY.has(name)) continue;
+      if (isArm && mechanism !== 'vm-attributes' && VM_ATTRIBUTES_ONLY.has(name)) continue;
       add(catalogueFormat(findEvent(catalogue, name, isArm)), context, null);
     }
   }

@@ -5,6 +5,7 @@ import { emit, run } from './host.js';
 import type { Flow } from './host.js';
 import type { Slot, Vcpu, Vm } from './model.js';
 import { newPfn, slotOf } from './model.js';
+import { hasViews } from './options.js';
 import { EMPTY_SPTE, cacheFields, dropRef, getFolio, probeAt } from './pages.js';
 import { valueAt } from './ranges.js';
 import { callRun, enterGuest, EXIT, exitToUser, leaveGuest } from './run.js';
@@ -35,7 +36,7 @@ export function* touch(vcpu: Vcpu, gfn: number, asPrivate: boolean, stallNs = 0)
   const leaf = vm.leaves.get(gfn);
   if (leaf && leaf.isPrivate === asPrivate) return;
   const requestedNs = yield* leaveForFault(vcpu, gfn, asPrivate);
-  if (vm.world.isArm || isPrivate(vm, gfn) === asPrivate) {
+  if (!hasViews(vm.world.options.platform) || isPrivate(vm, gfn) === asPrivate) {
     yield* mapPage(vcpu, gfn, asPrivate);
     yield* enterGuest(vcpu);
     return;
@@ -103,12 +104,12 @@ function* convertImplicitly(
 function* leaveForFault(vcpu: Vcpu, gfn: number, asPrivate: boolean): Flow<number> {
   const { vm, task } = vcpu;
   const gpa = gfn * PAGE_SIZE;
+  const address = gpa + (asPrivate ? 0 : vm.sharedBit);
   if (vm.world.isArm) {
     const at = yield* leaveGuest(vcpu, 'fault');
-    yield* emit(task, 'kvm_guest_fault', { vcpu_pc: vcpu.rip, hsr: 0x93d88047, hxfar: gpa, ipa: gpa });
+    yield* emit(task, 'kvm_guest_fault', { vcpu_pc: vcpu.rip, hsr: 0x93d88047, hxfar: address, ipa: address });
     return at;
   }
-  const address = gpa + (asPrivate ? 0 : vm.sharedBit);
   const errorCode = faultCode(vm, gfn, asPrivate);
   // the exit's own information lacks what KVM adds (PFERR_PRIVATE_ACCESS, bit 49)
   const raw = BigInt.asUintN(49, errorCode);

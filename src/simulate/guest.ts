@@ -1,6 +1,6 @@
 /** A vCPU's thread: the guest lives, asks for conversions, touches memory, and reboots. */
 import { PAGE_SIZE } from '../base/units.js';
-import { askByHvc, askByUnshare } from './arm-requests.js';
+import { askByHvc, askByRipas, askByUnshare } from './arm-requests.js';
 import { isPrivate, placeOf, touch } from './faults.js';
 import { raise, run, waitFor } from './host.js';
 import type { Flow, Task } from './host.js';
@@ -114,7 +114,9 @@ function* askFor(vcpu: Vcpu, asks: readonly Ask[]): Flow<boolean[]> {
       ? yield* askByMapGpa(vcpu, ask)
       : platform === 'pkvm'
         ? yield* askByHvc(vcpu, ask)
-        : yield* askByHypercall(vcpu, ask);
+        : platform === 'cca'
+          ? yield* askByRipas(vcpu, ask)
+          : yield* askByHypercall(vcpu, ask);
   return [isUsable(conversion.outcome)];
 }
 

@@ -57,6 +57,7 @@ export function simulate(options: SimulateOptions): SimulatedRun {
     nextPfn: random.int(0x100000, 0x140000),
     nextPointer: (eventSet.isArm ? 0xffff000100efd000n : 0xffff88810c1d7000n) + BigInt(random.int(0, 0xfff)) * 0x1000n,
     freePids: [],
+    vms: [],
   };
   startTask(host, { tid: world.nextPid - 1, tgid: world.nextPid - 1, comm: 'gmemtrace' }, function* (task) {
     yield* emit(task, 'print', { buf: `synthetic: written by gmemtrace simulate, seed ${options.seed}\n` });

@@ -6,6 +6,7 @@ import { emit, raise, record, retire, run, sleep, waitFor } from './host.js';
 import type { Flow, Task } from './host.js';
 import type { Gmem, Process, Slot, Vcpu, Vm, World } from './model.js';
 import { makeLock, newInode, newPid, newPointer, openFd } from './model.js';
+import { rebootsAsNewVm } from './options.js';
 import { probeAt, truncateFolios } from './pages.js';
 import { dropAll, workForPins } from './pins.js';
 import { makeRanges, valueOf } from './ranges.js';
@@ -13,8 +14,8 @@ import type { Conversion } from './truth.js';
 import { spawnThread } from './tasks.js';
 import { satisfy } from './vmm.js';
 
-/** KVM_CREATE_VM's argument (reference 01 §1). */
-const VM_TYPES = { 'x86-sw': 1, snp: 4, tdx: 5, pkvm: 0x80000028, 'pkvm-unshare': 0x80000028 } as const;
+/** KVM_CREATE_VM's argument (reference 01 §1); a realm has bits 11:8 = 1 (KVM_VM_TYPE_ARM_REALM of the CCA series). */
+const VM_TYPES = { 'x86-sw': 1, snp: 4, tdx: 5, pkvm: 0x80000028, 'pkvm-unshare': 0x80000028, cca: 0x130 } as const;
 
 const GUEST_MEMFD_FLAG_MMAP = 1;
 const KVM_MEM_GUEST_MEMFD = 4;
@@ -271,7 +272,7 @@ function* makeAllPrivate(task: Task, vm: Vm): Flow {
 function* resetVm(task: Task, plan: VmPlan): Flow {
   const { vm } = plan;
   const { platform, reset } = vm.world.options;
-  if (platform === 'tdx' || platform === 'snp') {
+  if (rebootsAsNewVm(platform)) {
     yield* closeVm(task, vm);
     renewVm(vm);
     yield* createVm(task, plan);
@@ -280,7 +281,7 @@ function* resetVm(task: Task, plan: VmPlan): Flow {
     yield* setVcpuStates(task, vm);
     if (reset) yield* makeAllPrivate(task, vm);
   }
-  if (reset || platform === 'tdx' || platform === 'snp') for (const vcpu of vm.vcpus) vcpu.sharedRanges.length = 0;
+  if (reset || rebootsAsNewVm(platform)) for (const vcpu of vm.vcpus) vcpu.sharedRanges.length = 0;
   for (const vcpu of vm.vcpus) vcpu.run.reason = 0;
   vm.parked = 0;
   vm.wantsReset = false;

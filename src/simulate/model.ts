@@ -21,6 +21,7 @@ export interface World {
   nextPfn: number;
   nextPointer: bigint;
   readonly freePids: number[];
+  readonly vms: Vm[];
 }
 
 /** How a kind of VMM names its threads and treats memory. */

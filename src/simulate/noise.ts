@@ -4,7 +4,7 @@ import { emit, record, run, sleep, startTask } from './host.js';
 import type { Flow, Task } from './host.js';
 import { newPfn, newPid } from './model.js';
 import type { World } from './model.js';
-import { deviceNumber } from './pages.js';
+import { deviceNumber, dropRef, recordRef, takeRef } from './pages.js';
 
 const KINDS: readonly { readonly comm: string; readonly act: (task: Task, world: World) => Flow }[] = [
   { comm: 'sshd-session', act: useTerminal },
@@ -12,6 +12,7 @@ const KINDS: readonly { readonly comm: string; readonly act: (task: Task, world:
   { comm: 'gpu-daemon', act: useTwinNumbers },
   { comm: 'fio', act: pinBuffers },
   { comm: 'mysqld', act: punchFile },
+  { comm: 'kcompactd0', act: walkFrames },
 ];
 
 /** Starts `count` of them; they run as long as the trace. */
@@ -65,6 +66,25 @@ function* pinBuffers(task: Task, world: World): Flow {
   yield* sleep(world.random.int(20_000, 3_000_000));
   record(task, 'page_ref_mod_and_test', { ...values, count: 2, val: -1024 });
   yield run(900);
+}
+
+/** Compaction, and whatever else goes over page frames: speculative references on guest memory, gone in no time or not got at all. */
+function* walkFrames(task: Task, world: World): Flow {
+  const { random } = world;
+  const gmems = world.vms.flatMap((vm) => vm.gmems).filter(({ pages }) => pages.size > 0);
+  if (gmems.length === 0) return;
+  const gmem = random.pick(gmems);
+  const pages = [...gmem.pages.values()];
+  const first = random.int(0, pages.length - 1);
+  for (const page of pages.slice(first, first + 4)) {
+    // folio_try_get: nobody gets a reference on a frame that is being freed
+    if (page.refs === 0) recordRef(task, 'page_ref_mod_unless', page, 0n, { by: 1 });
+    else {
+      yield* takeRef(task, gmem, page);
+      yield run(random.int(200, 1_500));
+      yield* dropRef(task, gmem, page);
+    }
+  }
 }
 
 /** Holes in a database's file, by the call and file number that VMMs use as well. */

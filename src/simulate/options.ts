@@ -1,8 +1,22 @@
 /** What a simulated run is made of. */
 import { TraceError } from '../base/errors.js';
 
-export const PLATFORMS = ['x86-sw', 'tdx', 'snp', 'pkvm', 'pkvm-unshare'] as const;
+export const PLATFORMS = ['x86-sw', 'tdx', 'snp', 'pkvm', 'pkvm-unshare', 'cca'] as const;
 export type Platform = (typeof PLATFORMS)[number];
+
+export function isArmPlatform(platform: Platform): boolean {
+  return platform === 'pkvm' || platform === 'pkvm-unshare' || platform === 'cca';
+}
+
+/** A guest says with each access which view of memory it means; pKVM's has one only. */
+export function hasViews(platform: Platform): boolean {
+  return platform !== 'pkvm' && platform !== 'pkvm-unshare';
+}
+
+/** The VMM cannot set the registers of a guest whose state is encrypted: it reboots as a new VM (reference 03). */
+export function rebootsAsNewVm(platform: Platform): boolean {
+  return platform === 'tdx' || platform === 'snp' || platform === 'cca';
+}
 
 export const MECHANISMS = ['vm-attributes', 'gmem-attributes', 'gmem-convert', 'vcpu-run'] as const;
 export type Mechanism = (typeof MECHANISMS)[number];
@@ -18,6 +32,8 @@ export const MECHANISMS_OF: Readonly<Record<Platform, readonly Mechanism[]>> = {
   snp: ['vm-attributes', 'gmem-attributes', 'gmem-convert'],
   pkvm: ['gmem-attributes'],
   'pkvm-unshare': ['vcpu-run'],
+  // series v15, and v14 and before it (reference 02 §9)
+  cca: ['gmem-attributes', 'vm-attributes'],
 };
 
 /** What a recorder says of events that it lost: how many, only that some are missing, or nothing at that place. */
@@ -114,7 +130,7 @@ export function completeOptions(given: Partial<SimulateOptions>): SimulateOption
   if (options.refusals > 0 && mechanism === 'vcpu-run') {
     throw new TraceError('usage', '--refusals: with vcpu-run nobody is asked, so nobody refuses');
   }
-  if (options.unanswered > 0 && (platform === 'pkvm' || platform === 'pkvm-unshare' || options.reboots > 0)) {
+  if (options.unanswered > 0 && (isArmPlatform(platform) || options.reboots > 0)) {
     throw new TraceError('usage', '--unanswered: only on x86, and in runs without reboots');
   }
   if (!options.sources.includes('kvm')) throw new TraceError('usage', '--sources without kvm shows no VM at all');

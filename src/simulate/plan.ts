@@ -7,6 +7,8 @@ import { makeProcess, manageVm } from './machine.js';
 import type { SlotPlan, VmPlan } from './machine.js';
 import { makeLock } from './model.js';
 import type { Process, Trouble, Vcpu, Vm, VmmStyle, Wish, World } from './model.js';
+import { hasViews } from './options.js';
+import type { Platform } from './options.js';
 import type { Random } from './random.js';
 import { makeRanges } from './ranges.js';
 import { spawnThread, startByShell } from './tasks.js';
@@ -140,7 +142,7 @@ function planVm(world: World, { process, number, wishes, isEnding }: VmRequest):
     random,
     mechanism: options.mechanism,
     isAmd: platform === 'snp' || (platform === 'x86-sw' && random.chance(0.6)),
-    sharedBit: platform === 'x86-sw' ? 2 ** 39 : platform === 'tdx' ? 2 ** random.pick([47, 51]) : 0,
+    sharedBit: sharedBitOf(platform, random),
     id,
     fd: -1,
     kvm: 0n,
@@ -163,10 +165,18 @@ function planVm(world: World, { process, number, wishes, isEnding }: VmRequest):
     changed: makeSignal(),
     pinJobs: [],
   };
+  world.vms.push(vm);
   const layout = planMemory(world, random);
   for (const [index, list] of wishes.entries()) vm.vcpus.push(makeVcpu(vm, { index, wishes: [...list], layout }));
   const hasWorker = world.isInPlace && (options.retries > 0 || options.leaks > 0);
   return { vm, layout, isEnding, next: () => {}, hasWorker };
+}
+
+/** The shared view of a TD and of a realm is the upper half of its addresses: 48 bits, or 52 of a TD. */
+function sharedBitOf(platform: Platform, random: Random): number {
+  if (platform === 'x86-sw') return 2 ** 39;
+  if (platform === 'tdx') return 2 ** random.pick([47, 51]);
+  return platform === 'cca' ? 2 ** 47 : 0;
 }
 
 const TRUTH_PLATFORM = {
@@ -175,6 +185,7 @@ const TRUTH_PLATFORM = {
   snp: 'snp',
   pkvm: 'pkvm',
   'pkvm-unshare': 'pkvm',
+  cca: 'cca',
 } as const;
 
 function makeVcpu(
@@ -230,7 +241,7 @@ function planMemory({ isArm, options: { memory } }: World, random: Random): Slot
 }
 
 /** By VM and vCPU, what each will wish for, trouble included. */
-function dealWishes({ options, random: source, isArm }: World): Wish[][][] {
+function dealWishes({ options, random: source }: World): Wish[][][] {
   const random = source.fork('wishes');
   const lists: Wish[][][] = Array.from({ length: options.vms }, () => Array.from({ length: options.vcpus }, () => []));
   const flat = lists.flat();
@@ -241,7 +252,7 @@ function dealWishes({ options, random: source, isArm }: World): Wish[][][] {
   const given = flat.reduce((sum, list) => sum + list.length, 0);
   for (let i = given; i < options.conversions; i++) {
     const dice = random.next();
-    if (!isArm && random.chance(options.implicit)) give({ kind: 'implicit', trouble: {} });
+    if (hasViews(options.platform) && random.chance(options.implicit)) give({ kind: 'implicit', trouble: {} });
     else give({ kind: dice < 0.5 ? 'to-shared' : dice < 0.92 ? 'to-private' : 'again', trouble: {} });
   }
   for (const list of flat) shuffle(list, random);

@@ -1,6 +1,7 @@
 /** Probes of the recommended set (reference 05) as a capture script would define them, with what their formats look like. */
 import type { EventFormat, RawField } from '../parse/event-format.js';
 import { parseFieldLine } from '../parse/event-format.js';
+import { isArmPlatform } from './options.js';
 import type { Platform } from './options.js';
 
 type ArgumentType = 'x64' | 'x32' | 'u64' | 'u32' | 's64' | 's32' | 's16';
@@ -86,7 +87,7 @@ const HOST_FAULTS = [
 
 /** The probes of a host of this platform. */
 export function probesOf(platform: Platform, mechanism: string): Probe[] {
-  const isArm = platform.startsWith('pkvm');
+  const isArm = isArmPlatform(platform);
   const isInPlace = mechanism !== 'vm-attributes';
   const lines = [
     ...COMMON,

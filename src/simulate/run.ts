@@ -30,6 +30,8 @@ const REASONS = {
   mmio: [49, 0x400],
   tdcall: [77, 0],
   vmgexit: [0, 0x403],
+  // a REC's exit of arm64
+  ripas: [0, 0],
 } as const;
 
 export type ExitCause = keyof typeof REASONS;

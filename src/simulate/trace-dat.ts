@@ -2,6 +2,7 @@
 import type { EventDefinition } from './event-set.js';
 import type { SimEvent } from './host.js';
 import type { SimulatedRun } from './index.js';
+import { isArmPlatform } from './options.js';
 import { getterOf } from './text.js';
 
 const PAGE_BYTES = 4096;
@@ -52,7 +53,7 @@ export function writeTraceDat(run: SimulatedRun): Uint8Array {
   const buffer = addBuffer(file, run);
   const options = [
     ...offsets.map(([id, offset]) => option(id, u64(BigInt(offset)))),
-    option(ID.UNAME, z(`Linux synthetic 7.3.4 ${run.options.platform.startsWith('pkvm') ? 'aarch64' : 'x86_64'}`)),
+    option(ID.UNAME, z(`Linux synthetic 7.3.4 ${isArmPlatform(run.options.platform) ? 'aarch64' : 'x86_64'}`)),
     option(ID.VERSION, z('gmemtrace simulate (synthetic)')),
     option(ID.CPUCOUNT, u32(run.cpus)),
     option(ID.TRACECLOCK, z('local global counter uptime perf [mono] mono_raw boot\n')),

@@ -1,5 +1,6 @@
 /** truth.json and capture.json of a simulated run, in the form of the captures'. */
 import type { SimulatedRun } from './index.js';
+import { isArmPlatform } from './options.js';
 import { judge } from './truth.js';
 
 /** Clock tolerance of a comparison, ns: the text rounds to µs. */
@@ -15,7 +16,7 @@ export function truthOf({ options, truth, losses }: SimulatedRun): object {
     seed,
     options,
     kernel: '7.3.4 (layouts)',
-    arch: platform.startsWith('pkvm') ? 'arm64' : 'x86_64',
+    arch: isArmPlatform(platform) ? 'arm64' : 'x86_64',
     platform: truth.vms[0]?.platform ?? platform,
     mechanism,
     clock: 'mono',

@@ -207,7 +207,7 @@ export const RESULT_TABLES: readonly TableDef[] = [
       col(
         'request',
         'VARCHAR NOT NULL',
-        'how it was asked for: map-gpa-range, tdx-mapgpa, snp-psc, snp-psc-msr, pkvm-hvc, fault, none',
+        'how it was asked for: map-gpa-range, tdx-mapgpa, snp-psc, snp-psc-msr, pkvm-hvc, rsi-ripas, fault, none',
       ),
       col(
         'mechanism',

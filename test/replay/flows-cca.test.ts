@@ -62,6 +62,8 @@ describe('Arm CCA: realms', () => {
     expect(told.conversion).toMatchObject([
       { gpa: 0x8000_0000, size: 16 * PAGE, direction: 'to_shared', mechanism: 'vm-attributes', outcome: 'done' },
     ]);
+    // who asked would show by kvm_guest_fault only, which is not recorded here
+    expect(told.conversion).toMatchObject([{ certainty: 'assumed' }]);
     expect(told.finding).toEqual([]);
   });
 
@@ -76,6 +78,51 @@ describe('Arm CCA: realms', () => {
     );
     expect(told.conversion).toMatchObject([
       { offset: 0x10000, size: 2 * PAGE, direction: 'to_private', mechanism: 'gmem-attributes', outcome: 'done' },
+    ]);
+  });
+
+  const firstTouch = `
+    vcpu0: ${exit('TRAP: HSR_EC: 0x0024 (DABT_LOW)')}
+    vcpu0: kvm_guest_fault: ipa 0x80200000, hsr 0x93820046, hxfar 0xffff000000123000, pc 0xffff800080012340
+    vcpu0: ${entry}`;
+  const flips = `
+    vcpu0: sys_ioctl(fd: 5, cmd: 0x4020aed2, arg: 0x7ffd1c2e5a40)
+    vcpu0: kvm_vm_set_mem_attributes: 0x00000000080000 -- 0x00000000080001 [0x0]
+    vcpu0: sys_ioctl -> 0x0`;
+
+  it('where kvm_guest_fault is recorded, an exit without one is the guest’s own wish', async () => {
+    const told = await tell(made(REALM), firstTouch, ripasExit, flips, runs);
+    expect(told.conversion).toMatchObject([
+      { origin: 'explicit', request: 'rsi-ripas', size: PAGE, outcome: 'done', certainty: 'observed' },
+    ]);
+    expect(told.memory_fault).toEqual([]);
+  });
+
+  it('and one behind it a touch of the other view', async () => {
+    const told = await tell(
+      made(REALM),
+      `vcpu0: ${exit('TRAP: HSR_EC: 0x0024 (DABT_LOW)')}
+       vcpu0: kvm_guest_fault: ipa 0x800080000000, hsr 0x93820046, hxfar 0xffff000000123000, pc 0xffff800080012340
+       vcpu0: kvm_userspace_exit: reason error (14)
+       vcpu0: sys_ioctl -> 0xfffffffffffffff2`,
+      flips,
+      runs,
+    );
+    expect(told.conversion).toMatchObject([{ origin: 'implicit', request: 'fault', outcome: 'done' }]);
+    expect(told.memory_fault).toMatchObject([{ gpa: 0x8000_0000, wanted: 'shared' }]);
+  });
+
+  it('a probe on KVM_RUN names the range, of a wish that is refused, too', async () => {
+    const told = await tell(
+      made(REALM),
+      firstTouch,
+      ripasExit,
+      `vcpu0: ${kvmRun(VCPU_FD[0])}
+       vcpu0: runenter: (kvm_arch_vcpu_ioctl_run+0x0/0x2b3) kvm=0xffff0001015f7000 vcpu_id=0 reason=0x27 u0=0x8 u1=0x80004000 u2=0x3000 u3=0x0 ret=0x0
+       vcpu0: ${entry}`,
+    );
+    expect(told.conversion).toMatchObject([
+      { gpa: 0x8000_4000, size: 3 * PAGE, direction: 'to_private', request: 'rsi-ripas', outcome: 'refused' },
     ]);
   });
 

@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { captureOf, completeOptions, simulate, textLines, truthOf, writeTraceDat } from '../../src/simulate/index.js';
 import type { EventSource, Mechanism, Platform, SimulatedRun, SimulateOptions } from '../../src/simulate/index.js';
-import { MECHANISMS_OF, SOURCES } from '../../src/simulate/options.js';
+import { isArmPlatform, MECHANISMS_OF, SOURCES } from '../../src/simulate/options.js';
 import { makeRandom } from '../../src/simulate/random.js';
 import { answerTo } from '../support/answer.js';
+import type { AnswerHolder } from '../support/answer.js';
 import type { Carried, Recording, Truth } from '../support/capture.js';
 import { holdAgainstTruth } from '../support/truth.js';
 import type { Verdict } from '../support/truth.js';
+import { noteRight, noteWrong } from '../support/verdict.js';
 
 /** Every platform with every mechanism that it can have. */
 export const COMBINATIONS: readonly (readonly [Platform, Mechanism])[] = Object.entries(MECHANISMS_OF).flatMap(
@@ -35,14 +37,14 @@ export function optionsOf(platform: Platform, mechanism: Mechanism, seed: number
     reboots: random.chance(0.3) ? random.int(1, 2) : 0,
     reset: random.chance(0.5),
     implicit: random.pick([0, 0.2, 0.5]),
-    noise: random.int(0, 5),
+    noise: random.int(0, 6),
   });
 }
 
 /** A run in which everything goes wrong that its platform and mechanism allow: what the rules are for. */
 export function troubledOptionsOf(platform: Platform, mechanism: Mechanism, seed: number): SimulateOptions {
   const random = makeRandom(seed, 'trouble');
-  const isArm = platform === 'pkvm' || platform === 'pkvm-unshare';
+  const isArm = isArmPlatform(platform);
   // a VMM that hangs reboots nobody
   const reboots = isArm || seed % 2 === 0 ? 1 : 0;
   return completeOptions({
@@ -142,9 +144,23 @@ function asOneVm(truth: Truth): Truth {
 
 /** The replay's answer to the run, held against what really happened. */
 export function judgeRun(options: SimulateOptions, format: 'text' | 'dat'): Promise<Verdict> {
-  return withRecording(options, format, async ({ recording }) =>
-    holdAgainstTruth(recording, await answerTo(recording.files)),
-  );
+  return withRecording(options, format, async ({ run, recording }) => {
+    const answer = await answerTo(recording.files);
+    const verdict = holdAgainstTruth(recording, answer);
+    for (const holder of answer.holders) {
+      const isPin = run.truth.pins.some(
+        ({ tid, offset, size }) => tid === holder.tid && overlaps(holder, offset, size),
+      );
+      if (isPin) noteRight(verdict, 'findings');
+      else
+        noteWrong(verdict, 'findings', `holder: thread ${holder.tid} at offset ${holder.offset}, which held nothing`);
+    }
+    return verdict;
+  });
+}
+
+function overlaps(holder: AnswerHolder, offset: number, size: number): boolean {
+  return holder.offset < offset + size && offset < holder.offset + holder.size;
 }
 
 /** The run of a seed with nothing lost: the answer must be the truth. Half of the seeds are read as text, half as trace.dat. */

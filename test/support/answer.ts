@@ -66,7 +66,15 @@ export interface AnswerAnalysis {
   readonly unavailable: readonly { readonly what: string; readonly missing: string }[];
 }
 
+/** Whose reference is said to have stood in the way of a conversion, bytes of the guest_memfd. */
+export interface AnswerHolder {
+  readonly tid: number;
+  readonly offset: number;
+  readonly size: number;
+}
+
 export interface Answer {
+  readonly holders: readonly AnswerHolder[];
   readonly analysis: AnswerAnalysis;
   readonly conversions: readonly AnswerConversion[];
 }
@@ -91,7 +99,15 @@ export async function answerTo(files: readonly string[]): Promise<Answer> {
     const analysis = await parsed<AnswerAnalysis>(jsonOutput.analysis!(await readAnalysis(session.store), PLAIN));
     const listing = await readConversions(session.store, {});
     const { conversions } = await parsed<Pick<Answer, 'conversions'>>(jsonOutput.conversions!(listing, PLAIN));
-    return { analysis, conversions };
+    const rows = await session.store.rows(
+      `SELECT tid, "offset", size FROM page_ref WHERE blocks_conversion IS NOT NULL AND tid IS NOT NULL AND certainty = 'observed'`,
+    );
+    const holders = rows.map((row) => ({
+      tid: Number(row['tid']),
+      offset: Number(row['offset']),
+      size: Number(row['size']),
+    }));
+    return { analysis, conversions, holders };
   } finally {
     await session.close();
   }
