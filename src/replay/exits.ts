@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { withPoison } from './axes.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
-import { isRealm } from './platforms.js';
+import { isRealm, mayBeRealm } from './platforms.js';
 import { isCarried, noteResetSign, noteRunResult, noteSystemEvent } from './reboots.js';
 import { closeRequest, openRequest, setState, TDX_RETRY_WITHIN_NS } from './requests.js';
 import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
@@ -173,7 +173,7 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
     evidence: evidenceOf(ev),
     certainty: reason === KVM_EXIT_MEMORY_FAULT ? 'observed' : 'inferred',
   };
-  replay.faults.push(fault);
+  if (!mayBeRipas(replay, thread) || !replay.sources.guestFaults) replay.faults.push(fault);
   // Memory failure took the folio (kvm_gmem_error_folio); what it was stays on its own axis.
   if (ev.result === -EHWPOISON && fault.vm && gpa < LOWEST_SHARED_BIT)
     setState(replay, fault.vm, gpa, PAGE_SIZE, ev.ts, withPoison);
@@ -290,6 +290,9 @@ function handleUserExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   if (isMemoryFault(replay, thread.vm, reason, errno)) {
     if (errno !== -EHWPOISON && asksRipas(replay, thread)) onRipasExit(replay, thread, ev);
     else onMemoryFault(replay, thread, ev, reason);
+  } else if (mayBeRealm(replay, thread.vm) && Number.isNaN(reason) && errno === -EFAULT) {
+    // What its thread does then may answer a realm's wish.
+    thread.tainted = true;
   } else if (reason === KVM_EXIT_SYSTEM_EVENT) noteSystemEvent(replay, thread, ev.ts);
   else if (reason === KVM_EXIT_SHUTDOWN) noteResetSign(thread, ev.ts);
 }

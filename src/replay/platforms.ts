@@ -19,6 +19,11 @@ export function isRealm({ sources }: Replay, { identity }: VmState): boolean {
   return sources.isArm && Math.floor(identity.type / 256) % 16 === 1;
 }
 
+/** Nothing tells what kind of arm64 VM it is: its making was not seen. */
+export function mayBeRealm({ sources }: Replay, vm: VmState | null): boolean {
+  return sources.isArm && (vm === null || (Number.isNaN(vm.identity.type) && vm.identity.isProtected === null));
+}
+
 /** The name of the platform as the database has it, null where nothing tells. */
 export function platformOf(replay: Replay, vm: VmState): string | null {
   const { type, isProtected } = vm.identity;

@@ -97,6 +97,15 @@ function blocks(tables: Tables, run: Run, { conversion, attempt }: Blocked): boo
   return isHeld && at < run.offset + run.size && at + size > run.offset;
 }
 
+/** Events are missing while it was held: its end may be among them, and the drop that was seen another's. */
+function mayBeOver({ replay }: Tables, { takenNs, droppedNs }: Run): boolean {
+  const until = Number.isNaN(droppedNs) ? replay.lastNs : droppedNs;
+  // A stretch ends with the first event after it, which may be the taking itself.
+  const isIn = ({ from, to }: { readonly from: number; readonly to: number }): boolean =>
+    from < until && (to > takenNs || from === takenNs);
+  return replay.lost.some(isIn) || replay.gaps.some(isIn);
+}
+
 function writeRuns(tables: Tables): void {
   const { store, replay, tasks, ns } = tables;
   const blocked = blockedAttempts(tables);
@@ -128,7 +137,7 @@ function writeRuns(tables: Tables): void {
         dropped_comm: Number.isNaN(droppedTid) ? null : tasks.commOf(droppedTid),
         blocks_conversion: hit?.id ?? null,
         holder_end_ns: ns(replay.identity.endOfThread(tid)),
-        certainty: 'observed',
+        certainty: mayBeOver(tables, run) ? 'assumed' : 'observed',
       });
     }
     if (!replay.sources.pageRefs) writeSuspected(tables, blocked, (row) => writer.add(row));

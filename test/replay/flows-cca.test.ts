@@ -126,6 +126,12 @@ describe('Arm CCA: realms', () => {
     ]);
   });
 
+  it('of a VM whose making is lost, an EFAULT may be such a wish: its answer is not claimed to be the VMM’s own', async () => {
+    const story = [firstTouch, ripasExit, flips, runs];
+    const told = await tell(`vcpu0: ${kvmRun(VCPU_FD[0])}`, `vcpu0: ${entry}`, ...story);
+    expect(told.conversion).toMatchObject([{ size: PAGE, certainty: 'assumed' }]);
+  });
+
   it('left unanswered: a memory fault, no conversion', async () => {
     const told = await tell(made(REALM), ripasExit, runs);
     expect(told.memory_fault).toHaveLength(1);

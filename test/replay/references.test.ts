@@ -47,3 +47,16 @@ describe('a pin that goes after the last run of its VM', () => {
     expect(told.page_ref).toMatchObject([{ tid: 103, how: 'pin', dropped_by: 'teardown' }]);
   });
 });
+
+describe('a pin that was held while events were lost', () => {
+  it('is assumed: its drop may be among them', async () => {
+    const told = await tellOf('CPU:1 [LOST 12 EVENTS]', `+90ms ${page('vmm', 'page_ref_mod', 1024)}`);
+    expect(told.page_ref).toMatchObject([{ tid: 103, dropped_ns: null, certainty: 'assumed' }, { tid: 100 }]);
+  });
+
+  it('is observed where they were lost before it was taken', async () => {
+    const again = page('vmm', 'page_ref_mod', 1024);
+    const told = await tellOf(dropped, 'CPU:1 [LOST 12 EVENTS]', `+90ms ${again}`, `+9ms vcpu0: ${kvmExit(0, 'HLT')}`);
+    expect(told.page_ref).toMatchObject([{ tid: 103 }, { tid: 100, certainty: 'observed' }]);
+  });
+});

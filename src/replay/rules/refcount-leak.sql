@@ -36,7 +36,8 @@ held AS (
   FROM page_ref r CROSS JOIN ends e
   LEFT JOIN conversion c ON c.conversion_id = r.blocks_conversion
   LEFT JOIN vm m ON m.vm_id = r.vm_id
-  WHERE r.certainty IN ('observed', 'inferred')
+  -- Of one that was seen taken while events were lost, the verdict is inconclusive.
+  WHERE (r.certainty IN ('observed', 'inferred') OR r.how <> 'unknown')
     AND (r.dropped_ns IS NULL OR r.dropped_by = 'teardown' OR r.blocks_conversion IS NOT NULL)
     -- A place in an idle CPU's batch of additions to the LRU may last; nobody holds it.
     AND r.taken_as IS DISTINCT FROM 'lru-batch'
