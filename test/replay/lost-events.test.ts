@@ -234,6 +234,28 @@ describe('events that are missing without a marker', () => {
     expect(told.finding).toMatchObject([{ rule: 'lost-events', verdict: 'fail' }]);
     expect(String(told.finding[0]!['title'])).toMatch(/unknown number of events .*sequence/);
   });
+
+  it('the guest is left without having been entered: when it ran again is not known', async () => {
+    const told = await tell(
+      RUNNING,
+      asksByHypercall(0, 'shared', RAM, PAGE),
+      convertsTo('shared', RAM, PAGE, 'vcpu0'),
+      `vcpu0: ${kvmRun(VCPU_FD[0])}`,
+      `+2ms ${HALT}`,
+    );
+    expect(told.conversion.at(-1)).toMatchObject({
+      gpa: RAM,
+      direction: 'to_shared',
+      outcome: 'done',
+      resume_ns: null,
+    });
+  });
+
+  it('a descriptor is no result of an ioctl that sets attributes', async () => {
+    const told = await tell(makesVm(), convertsTo('private', RAM, PAGE, 'vmm', '0x9'), starts(0));
+    expect(told.conversion.filter((c) => c['outcome'] === 'failed')).toEqual([]);
+    expect(claims(told)).toEqual([]);
+  });
 });
 
 it('a trace in which every event follows the one before has lost nothing', async () => {
