@@ -8,7 +8,8 @@ const CLAIMS = `certainty IN ('observed', 'inferred')`;
 
 /**
  * The reverse of memory left shared: pages that the boot before had shared and then made private, and that this boot takes
- * as shared at its first touch. Nobody has set them since the reboot. What was private from the start is none of them.
+ * as shared at its first touch. Nobody has set them since the reboot. What was private from the start is none of them; and where
+ * the first boot had as many faults that wanted shared, that is how this guest asks.
  */
 const LEFT_PRIVATE = `
   WITH touched AS (
@@ -26,10 +27,14 @@ const LEFT_PRIVATE = `
     FROM touched t JOIN changes c ON c.gpa <= t.gpa AND c.past > t.gpa
     -- No equality: with one DuckDB compares every range of a VM with every page of it, without one it sorts both.
     WHERE c.vm_id - t.vm_id = 0 GROUP BY ALL
+  ), left_private AS (
+    SELECT *, count(*) OVER (PARTITION BY vm_id, epoch) AS n FROM histories WHERE last_way = 'to_private' AND was_shared AND NOT is_set_since
+  ), first_boot AS (
+    SELECT vm_id, count(DISTINCT gpa) AS n FROM memory_fault WHERE epoch = 0 AND wanted = 'shared' GROUP BY vm_id
   )
-  UPDATE memory_fault f SET cause = 'stale-after-reboot' FROM histories h
-  WHERE h.last_way = 'to_private' AND h.was_shared AND NOT h.is_set_since
-    AND f.vm_id = h.vm_id AND f.epoch = h.epoch AND f.gpa = h.gpa AND f.ts_ns = h.ts_ns AND f.wanted = 'shared'`;
+  UPDATE memory_fault f SET cause = 'stale-after-reboot'
+  FROM (SELECT l.* FROM left_private l LEFT JOIN first_boot b USING (vm_id) WHERE l.n > coalesce(b.n, 0)) h
+  WHERE f.vm_id = h.vm_id AND f.epoch = h.epoch AND f.gpa = h.gpa AND f.ts_ns = h.ts_ns AND f.wanted = 'shared'`;
 
 /** A page's time in an attribute ioctl is the median of its VM's. */
 const COSTS = `

@@ -58,7 +58,7 @@ describe('memory that the boot before left over', () => {
     expect(told.boot_epoch).toMatchObject([{ stale_faults: 0 }, { faults: 1, stale_faults: 1 }]);
   });
 
-  it('is none of it: what was private from the start, or what somebody has set since', async () => {
+  it('is none of it: what was private from the start, what somebody has set since, or what the first boot did as often', async () => {
     const start = await tell(RUNNING, asks('shared', 2), asks('private', 2), REBOOTS, touches('shared', 1));
     expect(causes(start)).toEqual(['mismatch']);
     const since = await tell(
@@ -71,6 +71,15 @@ describe('memory that the boot before left over', () => {
       touches('shared', 1),
     );
     expect(causes(since)).toEqual(['mismatch']);
+    const habit = await tell(
+      RUNNING,
+      asks('shared', 1),
+      asks('private', 1),
+      touches('shared', 9),
+      REBOOTS,
+      touches('shared', 1),
+    );
+    expect(causes(habit)).toEqual(['mismatch', 'mismatch']);
     const sameBoot = await tell(RUNNING, asks('shared', 1), asks('private', 1), touches('shared', 1));
     expect(causes(sameBoot)).toEqual(['mismatch']);
   });
