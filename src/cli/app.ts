@@ -32,7 +32,7 @@ export interface RunOptions {
 export async function run(args: readonly string[], { io, signal }: RunOptions): Promise<ExitStatus> {
   const cli: Cli = { io, signal, status: 0 };
   const releases = [guardPipe(io.stdout), guardPipe(io.stderr)];
-  const program = buildProgram(cli);
+  const program = await buildProgram(cli, args);
   try {
     await parse(program, args);
     await flush(io.stdout);

@@ -2,35 +2,28 @@ import { existsSync } from 'node:fs';
 import { Command, Option, type Argument } from 'commander';
 import { TraceError } from '../base/errors.js';
 import type { BuildCommand, Cli } from './command.js';
-import { buildAnalyze } from './commands/analyze.js';
-import { buildCheck } from './commands/check.js';
-import { buildConversions } from './commands/conversions.js';
-import { buildDiff } from './commands/diff.js';
-import { buildEvents } from './commands/events.js';
-import { buildImport } from './commands/import.js';
-import { buildLatency } from './commands/latency.js';
-import { buildRules } from './commands/rules.js';
-import { buildSimulate } from './commands/simulate.js';
-import { buildSql } from './commands/sql.js';
-import { buildState } from './commands/state.js';
 import { didYouMean } from './suggest.js';
 import { hasColor, painter } from './style.js';
 import { readVersion } from './version.js';
 
 /** The verbs in the order of the help. A new one is a file in commands/ and a line here. */
-const COMMANDS: readonly BuildCommand[] = [
-  buildAnalyze,
-  buildConversions,
-  buildLatency,
-  buildDiff,
-  buildState,
-  buildEvents,
-  buildCheck,
-  buildImport,
-  buildSql,
-  buildRules,
-  buildSimulate,
-];
+const COMMANDS = {
+  analyze: async () => (await import('./commands/analyze.js')).buildAnalyze,
+  conversions: async () => (await import('./commands/conversions.js')).buildConversions,
+  latency: async () => (await import('./commands/latency.js')).buildLatency,
+  diff: async () => (await import('./commands/diff.js')).buildDiff,
+  state: async () => (await import('./commands/state.js')).buildState,
+  events: async () => (await import('./commands/events.js')).buildEvents,
+  check: async () => (await import('./commands/check.js')).buildCheck,
+  import: async () => (await import('./commands/import.js')).buildImport,
+  sql: async () => (await import('./commands/sql.js')).buildSql,
+  rules: async () => (await import('./commands/rules.js')).buildRules,
+  simulate: async () => (await import('./commands/simulate.js')).buildSimulate,
+} as const satisfies Readonly<Record<string, () => Promise<BuildCommand>>>;
+
+type Verb = keyof typeof COMMANDS;
+
+const VERBS = Object.keys(COMMANDS) as readonly Verb[];
 
 const EXIT_HELP = `
 Exit status:
@@ -52,8 +45,11 @@ Examples:
 \`gmemtrace --help formats\` lists what can be read.
 `;
 
-/** The whole command tree, writing to the streams of `cli`; commander's exits come as exceptions. */
-export function buildProgram(cli: Cli): Command {
+/**
+ * The command tree that `args` ask for, writing to the streams of `cli`; commander's exits come as exceptions. Loading
+ * every verb's code would take longer than many a trace: only those are built that are named, all where none is.
+ */
+export async function buildProgram(cli: Cli, args: readonly string[]): Promise<Command> {
   const program = new Command('gmemtrace')
     .description(
       'Reads kernel traces of confidential VMs and tells why private/shared conversions were slow or failed.',
@@ -74,7 +70,8 @@ export function buildProgram(cli: Cli): Command {
   program.hook('preAction', async (_, command) => {
     if (command !== program) await (await import('./config.js')).applyDefaults(command);
   });
-  for (const build of COMMANDS) program.addCommand(build(cli));
+  const named = VERBS.filter((verb) => args.includes(verb));
+  for (const verb of named.length > 0 ? named : VERBS) program.addCommand((await COMMANDS[verb]())(cli));
   for (const command of [program, ...program.commands]) configure(command, cli);
   return program;
 }
@@ -123,7 +120,7 @@ async function withoutCommand(
   if (existsSync(word) || word === '-') {
     throw new TraceError('usage', `${word}: a command comes first`, { hint: `gmemtrace analyze ${word}` });
   }
-  throw new TraceError('usage', `unknown command "${word}"`, { hint: didYouMean(word, names) });
+  throw new TraceError('usage', `unknown command "${word}"`, { hint: didYouMean(word, VERBS) });
 }
 
 async function formatsHelp(): Promise<string> {

@@ -1,8 +1,8 @@
 /** Readers of traces as text: ftrace, trace-cmd report, perf script and the buffer of the pKVM hypervisor. */
+import { lazyReader } from '../lazy-reader.js';
 import type { Format, Verdict } from '../model.js';
 import type { FamilyName } from './dialect.js';
 import { judgeHead } from './head.js';
-import { makeTextReader } from './reader.js';
 import { findRefusal } from './refused.js';
 
 /** A text with more NUL bytes than this part is none. */
@@ -29,7 +29,7 @@ function makeFormat(name: FamilyName, description: string): Format {
     name,
     description,
     detect: (head) => detect(name, head),
-    open: (source) => makeTextReader(name, source),
+    open: (source) => lazyReader(async () => (await import('./reader.js')).makeTextReader(name, source)),
   };
 }
 
