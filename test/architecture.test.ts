@@ -14,7 +14,9 @@ const FLOORS = ['cli', 'report', 'replay', 'store', 'parse', 'base'];
 const SIDE_ROOMS: Readonly<Record<string, readonly string[]>> = { simulate: ['parse', 'base'] };
 const MAX_LINES = 600;
 /** Where raw DuckDB bindings are used: everything else goes through them. */
-const BINDINGS = ['native', 'db', 'bulk-writer', 'string-words', 'stream'].map((name) => `store/${name}.ts`);
+const BINDINGS = ['native', 'db', 'bulk-writer', 'result-rows', 'string-words', 'stream'].map(
+  (name) => `store/${name}.ts`,
+);
 
 interface Source {
   /** From src/, with slashes. */

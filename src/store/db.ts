@@ -5,16 +5,13 @@
 import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DuckDBConnection, DuckDBValue } from '@duckdb/node-api';
 import type { Connection, Database } from '@duckdb/node-bindings';
 import { TraceError } from '../base/errors.js';
-import { loadApi, loadBindings } from './native.js';
+import { loadBindings } from './native.js';
+import { readRows, type Row } from './result-rows.js';
 import type { StringWords } from './string-words.js';
 
-/** A value as a query gives it: 64-bit integers are bigint, narrower ones number; times and the like are text. */
-export type Value = string | number | bigint | boolean | null | readonly Value[] | { readonly [key: string]: Value };
-
-export type Row = Readonly<Record<string, Value>>;
+export type { Row, Value } from './result-rows.js';
 
 export interface StoreOptions {
   /** DuckDB's memory_limit (`200MB`). A sort overshoots it by some 400 MB, so the default is far below the bar. */
@@ -42,8 +39,6 @@ export interface Store {
 export interface NativeStore {
   readonly database: Database;
   readonly connection: Connection;
-  /** Runs and types statements on the same connection as `connection`. */
-  readonly api: DuckDBConnection;
   /** Encoded strings of each string table that a BulkWriter has met, shared by all its writers. */
   readonly stringWords: WeakMap<readonly string[], StringWords>;
   /** Where a further connection looks names up, as SQL; null: as by default. */
@@ -96,52 +91,15 @@ export async function guarded<T>(action: () => Promise<T>): Promise<T> {
   }
 }
 
-function toPlain(value: DuckDBValue): Value {
-  if (value === null || typeof value !== 'object') return value ?? null;
-  const api = loadApi();
-  if (value instanceof api.DuckDBListValue || value instanceof api.DuckDBArrayValue) return value.items.map(toPlain);
-  if (value instanceof api.DuckDBStructValue) {
-    return Object.fromEntries(Object.entries(value.entries).map(([key, entry]) => [key, toPlain(entry)]));
-  }
-  if (value instanceof api.DuckDBMapValue) {
-    return value.entries.map((entry) => ({ key: toPlain(entry.key), value: toPlain(entry.value) }));
-  }
-  if (value instanceof api.DuckDBDecimalValue) return value.toDouble();
-  // Every other value class (timestamps, intervals, blobs, …) prints itself as DuckDB's shell does.
-  return String(value);
-}
-
-async function readRows(api: DuckDBConnection, sql: string): Promise<Row[]> {
-  const result = await api.run(sql);
-  const names = result.deduplicatedColumnNames();
-  const rows: Row[] = [];
-  for (;;) {
-    const chunk = await result.fetchChunk();
-    if (chunk === null || chunk.rowCount === 0) return rows;
-    for (const values of chunk.getRows()) {
-      const row: Record<string, Value> = {};
-      values.forEach((value, k) => (row[names[k]!] = toPlain(value)));
-      rows.push(row);
-    }
-  }
-}
-
 async function openNative(path: string | null, options: StoreOptions): Promise<NativeStore> {
   const bindings = loadBindings();
-  const api = loadApi();
   const config = bindings.create_config();
   bindings.set_config(config, 'duckdb_api', 'gmemtrace');
   try {
     for (const [name, value] of Object.entries(settings(path, options))) bindings.set_config(config, name, value);
     const database = await bindings.open(path ?? ':memory:', config);
     const connection = await bindings.connect(database);
-    return {
-      database,
-      connection,
-      api: new api.DuckDBConnection(connection),
-      stringWords: new WeakMap(),
-      searchPath: null,
-    };
+    return { database, connection, stringWords: new WeakMap(), searchPath: null };
   } catch (error) {
     const { message } = toTraceError(error);
     throw new TraceError('db', message, path === null ? { cause: error } : { input: path, cause: error });
@@ -151,20 +109,22 @@ async function openNative(path: string | null, options: StoreOptions): Promise<N
 /** Opens a database file (made where it is not there), or one in memory for `null`. */
 export async function openStore(path: string | null, options: StoreOptions = {}): Promise<Store> {
   const native = await openNative(path, options);
+  const bindings = loadBindings();
+  const { connection } = native;
   let isOpen = true;
   return {
     path,
     native,
     async run(sql) {
-      await guarded(() => native.api.run(sql));
+      await guarded(() => bindings.query(connection, sql));
     },
-    rows: (sql) => guarded(() => readRows(native.api, sql)),
-    interrupt: () => native.api.interrupt(),
+    rows: (sql) => guarded(async () => readRows(await bindings.query(connection, sql))),
+    interrupt: () => bindings.interrupt(connection),
     close() {
       if (!isOpen) return;
       isOpen = false;
-      native.api.disconnectSync();
-      loadBindings().close_sync(native.database);
+      bindings.disconnect_sync(connection);
+      bindings.close_sync(native.database);
     },
   };
 }
@@ -179,26 +139,25 @@ export async function lockDown(store: Store): Promise<void> {
  * TraceError otherwise: `rule-invalid` for a rule, `usage` for what came from the command line.
  */
 export async function singleSelect(store: Store, sql: string, code: 'rule-invalid' | 'usage' = 'usage'): Promise<void> {
+  const bindings = loadBindings();
+  const { connection } = store.native;
   try {
-    const statements = await store.native.api.extractStatements(sql);
-    if (statements.count !== 1) {
-      throw new TraceError(code, `expected one SELECT, found ${statements.count} statements`);
-    }
-    const prepared = await statements.prepare(0);
-    const type = prepared.statementType;
-    prepared.destroySync();
-    if (type !== loadApi().StatementType.SELECT) {
-      throw new TraceError(code, `expected one SELECT, found ${statementName(type)}`);
+    const { extracted_statements: statements, statement_count: count } = await bindings.extract_statements(
+      connection,
+      sql,
+    );
+    if (count === 0) throw new Error(bindings.extract_statements_error(statements));
+    if (count !== 1) throw new TraceError(code, `expected one SELECT, found ${count} statements`);
+    const prepared = await bindings.prepare_extracted_statement(connection, statements, 0);
+    const type = bindings.prepared_statement_type(prepared);
+    bindings.destroy_prepare_sync(prepared);
+    if (type !== bindings.StatementType.SELECT) {
+      throw new TraceError(code, `expected one SELECT, found ${bindings.StatementType[type]}`);
     }
   } catch (error) {
     if (error instanceof TraceError) throw error;
     throw new TraceError(code, toTraceError(error).message, { cause: error });
   }
-}
-
-function statementName(type: number): string {
-  const names = loadApi().StatementType as unknown as Readonly<Record<number, string>>;
-  return names[type] ?? `statement type ${type}`;
 }
 
 /** A text as an SQL string literal. */

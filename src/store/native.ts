@@ -8,12 +8,12 @@ import type * as NodeBindings from '@duckdb/node-bindings';
 
 const require = createRequire(import.meta.url);
 
-/** The friendly API: queries and conversion of values. */
+/** The friendly API: conversion of values of rare types (result-rows.ts), and nothing else. */
 export function loadApi(): typeof NodeApi {
   return require('@duckdb/node-api') as typeof NodeApi;
 }
 
-/** The thin C binding: chunks and vectors. Used by bulk-writer.ts, string-words.ts, stream.ts and, to open, by db.ts only. */
+/** The thin C binding: queries, chunks and vectors. Used in this room only, where test/architecture.test.ts says so. */
 export function loadBindings(): typeof NodeBindings {
   return require('@duckdb/node-bindings') as typeof NodeBindings;
 }

@@ -5,7 +5,7 @@
 import type { DataChunk, Result, Type } from '@duckdb/node-bindings';
 import { TraceError } from '../base/errors.js';
 import { toTraceError, type Store } from './db.js';
-import { loadApi, loadBindings } from './native.js';
+import { loadBindings } from './native.js';
 
 export type StreamArray =
   | Uint8Array
@@ -78,12 +78,10 @@ function readChunk(chunk: DataChunk, readers: readonly Reader[], rows: number): 
  */
 export async function* streamColumns(store: Store, sql: string): AsyncGenerator<ColumnChunk, void, void> {
   const bindings = loadBindings();
-  const { DuckDBConnection } = loadApi();
   const connection = await bindings.connect(store.native.database);
-  const api = new DuckDBConnection(connection);
   let next: Promise<DataChunk | null> | null = null;
   try {
-    if (store.native.searchPath !== null) await api.run(store.native.searchPath);
+    if (store.native.searchPath !== null) await bindings.query(connection, store.native.searchPath);
     const { extracted_statements: statements, statement_count: count } = await bindings.extract_statements(
       connection,
       sql,
@@ -106,9 +104,9 @@ export async function* streamColumns(store: Store, sql: string): AsyncGenerator<
   } finally {
     // A caller that stops early leaves a fetch under way: the connection must outlive it.
     if (next !== null) {
-      api.interrupt();
+      bindings.interrupt(connection);
       await next.catch(() => null);
     }
-    api.disconnectSync();
+    bindings.disconnect_sync(connection);
   }
 }

@@ -24,6 +24,40 @@ describe('rows', () => {
     });
   });
 
+  it('reads every type, beyond one chunk and with NULLs', async () => {
+    const store = await memoryStore();
+    const rows = await store.rows(`
+      SELECT i, i % 3 = 0 AS flag, if(i % 5 = 0, NULL, repeat('ä', i % 20)) AS word, -i::TINYINT % 100 AS tiny, i::USMALLINT AS small,
+        i::UBIGINT * 4294967296 AS wide, -(i::HUGEINT * 18446744073709551616) - 1 AS huge, i / 8 AS half, (i / 4)::FLOAT AS quarter,
+        if(i % 7 = 0, NULL, [x::VARCHAR FOR x IN range(i % 4)]) AS list, {a: i, b: if(i % 2 = 0, NULL, [{c: i % 9}])} AS struct
+      FROM (SELECT (range % 100)::INTEGER AS i FROM range(5000))`);
+    expect(rows).toHaveLength(5000);
+    for (const [k, row] of rows.entries()) {
+      const i = k % 100;
+      expect(row).toEqual({
+        i,
+        flag: i % 3 === 0,
+        word: i % 5 === 0 ? null : 'ä'.repeat(i % 20),
+        tiny: -i % 100 || 0,
+        small: i,
+        wide: BigInt(i) << 32n,
+        huge: -(BigInt(i) << 64n) - 1n,
+        half: i / 8,
+        quarter: i / 4,
+        list: i % 7 === 0 ? null : Array.from({ length: i % 4 }, (_, n) => `${n}`),
+        struct: { a: i, b: i % 2 === 0 ? null : [{ c: i % 9 }] },
+      });
+    }
+  });
+
+  it('tells columns of one name apart, also of rare types', async () => {
+    const store = await memoryStore();
+    expect(await store.rows('SELECT 1 AS n, 2 AS n, 3 AS n')).toEqual([{ n: 1, 'n:1': 2, 'n:2': 3 }]);
+    expect(await store.rows(`SELECT 1 AS n, TIME '12:00:00' AS n`)).toEqual([{ n: 1, 'n:1': '12:00:00' }]);
+    expect(await store.rows('SELECT [] AS nothing, 1.5 AS fraction WHERE false')).toEqual([]);
+    expect(await store.rows('SELECT []::INTEGER[] AS nothing')).toEqual([{ nothing: [] }]);
+  });
+
   it('passes the message of DuckDB on, with its caret', async () => {
     const store = await memoryStore();
     await expect(store.rows('SELECT 1 FROM range(3) WHERE nothing')).rejects.toMatchObject({
