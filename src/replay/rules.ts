@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { TraceError } from '../base/errors.js';
 import { lockDown, sqlText, type Row, type Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES, TABLES } from '../store/schema.js';
+import { runTogether } from '../store/together.js';
 import { FIGURE_NAMES } from './figures.js';
 import { KINDS } from './kinds.js';
 import { NEIGHBOUR_RUNS } from './neighbour-runs.js';
@@ -329,7 +330,7 @@ async function judgeBy(store: Store, rule: Rule, params: RuleParams, known: Know
 export async function runRules(store: Store, rules: readonly Rule[], params: RuleParams = new Map()): Promise<void> {
   const evidence = 'STRUCT(trace_id UTINYINT, cpu INTEGER, seq BIGINT, ts_ns BIGINT)[]';
   await store.run(`${RULE_MACROS}${NEIGHBOUR_RUNS}
-    CREATE OR REPLACE TEMP TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
+    CREATE OR REPLACE TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
       gmem_id INTEGER, vcpu INTEGER, title VARCHAR, since_ns BIGINT, until_ns BIGINT, count BIGINT, certainty VARCHAR,
       hint VARCHAR, details VARCHAR[], evidence ${evidence});`);
   const [other] = await store.rows(
@@ -344,7 +345,12 @@ export async function runRules(store: Store, rules: readonly Rule[], params: Rul
   if (names !== '') await store.run(`DELETE FROM unavailable WHERE what IN (${names})`);
   const known = await readKnown(store, rules);
   if (rules.some((rule) => !rule.builtIn)) await lockDown(store);
-  for (const rule of rules) await judgeBy(store, rule, params, known);
+  const builtIn = rules.filter((rule) => rule.builtIn);
+  await runTogether(
+    store,
+    builtIn.map((rule) => (connection: Store) => judgeBy(connection, rule, params, known)),
+  );
+  for (const rule of rules) if (!rule.builtIn) await judgeBy(store, rule, params, known);
   await store.run(`
     CREATE OR REPLACE TEMP TABLE ranked AS SELECT *, row_number() OVER (
         ORDER BY CASE severity WHEN 'error' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END, verdict = 'inconclusive', rule,

@@ -1,6 +1,7 @@
 /** The Analysis: everything that the renderers of `analyze` show, read once from the tables as plain data. */
 import type { ClockUnit } from '../base/units.js';
 import type { Store } from '../store/db.js';
+import { runTogether } from '../store/together.js';
 import { readConversionSummary, type ConversionSummary } from './model-conversions.js';
 import { readDismissed, readFindings, type Dismissed, type Finding } from './model-findings.js';
 import { readIdentity, type GmemSummary, type VmSummary } from './model-identity.js';
@@ -118,21 +119,30 @@ export async function readAnalysis(store: Store): Promise<Analysis> {
   const unavailable = await readUnavailable(store);
   const cannot = new Set(unavailable.map((u) => u.what));
   const traces = await readTraces(store);
-  const { vms, gmems } = await readIdentity(store);
+  const [findings, conversions, { vms, gmems }, memoryFaults, punches, reboots, outstanding, untilTeardown, dismissed] =
+    await runTogether(store, [
+      (of) => readFindings(of, traces),
+      (of) => readConversionSummary(of, cannot),
+      readIdentity,
+      (of) => readMemoryFaults(of, cannot.has('memory_faults')),
+      (of) => readPunches(of, cannot.has('punches')),
+      (of) => readReboots(of, cannot.has('reboots')),
+      (of) => readReferences(of, cannot.has('references')),
+      countUntilTeardown,
+      readDismissed,
+    ]);
+  const references = { outstanding, untilTeardown };
   return {
     traces,
     vms,
     gmems,
-    conversions: await readConversionSummary(store, cannot),
-    memoryFaults: await readMemoryFaults(store, cannot.has('memory_faults')),
-    punches: cannot.has('punches') ? { total: null, bytes: null } : await readPunches(store),
-    reboots: cannot.has('reboots') ? null : await readReboots(store),
-    references: {
-      outstanding: cannot.has('references') ? null : await readReferences(store),
-      untilTeardown: await countUntilTeardown(store),
-    },
-    findings: await readFindings(store, traces),
-    dismissed: await readDismissed(store),
+    conversions,
+    memoryFaults,
+    punches,
+    reboots,
+    references,
+    findings,
+    dismissed,
     unavailable,
   };
 }
@@ -200,14 +210,16 @@ async function readMemoryFaults(store: Store, unknown: boolean): Promise<MemoryF
   };
 }
 
-async function readPunches(store: Store): Promise<{ total: number; bytes: number | null }> {
+async function readPunches(store: Store, unknown: boolean): Promise<Analysis['punches']> {
+  if (unknown) return { total: null, bytes: null };
   const [row] = await store.rows(`
     SELECT count(*) AS n, CASE WHEN count(size) = count(*) THEN coalesce(sum(size), 0)::BIGINT END AS bytes
     FROM punch WHERE errno IS NULL OR errno = 0`);
   return { total: num(row!, 'n'), bytes: numOrNull(row!, 'bytes') };
 }
 
-async function readReboots(store: Store): Promise<readonly Reboot[]> {
+async function readReboots(store: Store, unknown: boolean): Promise<readonly Reboot[] | null> {
+  if (unknown) return null;
   const rows = await store.rows('SELECT * FROM reboot ORDER BY ts_ns, vm_id NULLS LAST, epoch');
   return rows.map((row) => ({
     vm: numOrNull(row, 'vm_id'),
@@ -220,7 +232,8 @@ async function readReboots(store: Store): Promise<readonly Reboot[]> {
   }));
 }
 
-async function readReferences(store: Store): Promise<readonly Reference[]> {
+async function readReferences(store: Store, unknown: boolean): Promise<readonly Reference[] | null> {
+  if (unknown) return null;
   const rows = await store.rows(`
     SELECT * FROM page_ref WHERE dropped_ns IS NULL
     ORDER BY gmem_id NULLS LAST, "offset" NULLS LAST, taken_ns, tid NULLS LAST, size`);

@@ -43,6 +43,8 @@ export interface NativeStore {
   readonly stringWords: WeakMap<readonly string[], StringWords>;
   /** Where a further connection looks names up, as SQL; null: as by default. */
   searchPath: string | null;
+  /** Further connections that are open: `interrupt` stops what they run, too. */
+  readonly beside: Set<Connection>;
 }
 
 /** Default memory_limit of a file's store: appending 10 M rows stays below 300 MB resident, a sort below 650 MB. */
@@ -99,16 +101,14 @@ async function openNative(path: string | null, options: StoreOptions): Promise<N
     for (const [name, value] of Object.entries(settings(path, options))) bindings.set_config(config, name, value);
     const database = await bindings.open(path ?? ':memory:', config);
     const connection = await bindings.connect(database);
-    return { database, connection, stringWords: new WeakMap(), searchPath: null };
+    return { database, connection, stringWords: new WeakMap(), searchPath: null, beside: new Set() };
   } catch (error) {
     const { message } = toTraceError(error);
     throw new TraceError('db', message, path === null ? { cause: error } : { input: path, cause: error });
   }
 }
 
-/** Opens a database file (made where it is not there), or one in memory for `null`. */
-export async function openStore(path: string | null, options: StoreOptions = {}): Promise<Store> {
-  const native = await openNative(path, options);
+function makeStore(path: string | null, native: NativeStore, end: () => void): Store {
   const bindings = loadBindings();
   const { connection } = native;
   let isOpen = true;
@@ -119,14 +119,38 @@ export async function openStore(path: string | null, options: StoreOptions = {})
       await guarded(() => bindings.query(connection, sql));
     },
     rows: (sql) => guarded(async () => readRows(await bindings.query(connection, sql))),
-    interrupt: () => bindings.interrupt(connection),
+    interrupt() {
+      for (const each of [connection, ...native.beside]) bindings.interrupt(each);
+    },
     close() {
       if (!isOpen) return;
       isOpen = false;
       bindings.disconnect_sync(connection);
-      bindings.close_sync(native.database);
+      end();
     },
   };
+}
+
+/** Opens a database file (made where it is not there), or one in memory for `null`. */
+export async function openStore(path: string | null, options: StoreOptions = {}): Promise<Store> {
+  const native = await openNative(path, options);
+  return makeStore(path, native, () => loadBindings().close_sync(native.database));
+}
+
+/**
+ * A further connection to the store's database, for what runs at the same time. It sees what is committed, and no
+ * temporary tables. Close it before the store.
+ */
+export async function connectBeside(store: Store): Promise<Store> {
+  const bindings = loadBindings();
+  const { native } = store;
+  const connection = await guarded(() => bindings.connect(native.database));
+  native.beside.add(connection);
+  const beside = makeStore(store.path, { ...native, connection, beside: new Set() }, () => {
+    native.beside.delete(connection);
+  });
+  if (native.searchPath !== null) await beside.run(native.searchPath);
+  return beside;
 }
 
 /** Denies file and network access from here on, and any change of settings: for SQL that a user wrote. */
