@@ -3,7 +3,7 @@
  * reboots (second pass) → result tables. Run on a store that an import has filled; runs again from scratch each time.
  */
 import { alignHypervisorClocks } from './clocks.js';
-import type { Store } from '../store/db.js';
+import { runAtOnce, type Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES } from '../store/schema.js';
 import type { MemoryEvent } from './event.js';
 import { COLLECTED_KINDS, makeFactCollector, type Facts } from './facts.js';
@@ -99,7 +99,8 @@ export interface Prepared {
 /** Builds memory_event and runs the first pass over it. */
 export async function prepareReplay(store: Store, { signal }: ReplayOptions = {}): Promise<Prepared> {
   await forgetGaps(store);
-  for (const table of RESULT_TABLES) await store.run(`DROP TABLE IF EXISTS "${table.name}"; ${createTableSql(table)}`);
+  const tables = RESULT_TABLES.map((table) => `DROP TABLE IF EXISTS "${table.name}"; ${createTableSql(table)}`);
+  await runAtOnce(store, tables.join('; '));
   await alignHypervisorClocks(store);
   const statements = await buildMemoryEvents(store);
   const baseNs = await readBaseNs(store);

@@ -7,7 +7,7 @@ import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TraceError } from '../base/errors.js';
-import { lockDown, sqlText, type Row, type Store } from '../store/db.js';
+import { lockDown, runAtOnce, sqlText, type Row, type Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES, TABLES } from '../store/schema.js';
 import { runTogether } from '../store/together.js';
 import { FIGURE_NAMES } from './figures.js';
@@ -323,36 +323,30 @@ async function judgeBy(store: Store, rule: Rule, params: RuleParams, known: Know
   await store.run(`INSERT INTO unavailable VALUES (${sqlText(rule.name)}, ${words('missing')}, ${words('record')})`);
 }
 
-/**
- * Judges: fills finding and finding_evidence, `dismissed` with the rows of verdict `pass` (looked at, and none; the hint is
- * why), and adds to `unavailable` what could not be judged.
- */
-export async function runRules(store: Store, rules: readonly Rule[], params: RuleParams = new Map()): Promise<void> {
+/** Macros, and the tables to fill, empty. */
+async function startJudging(store: Store, rules: readonly Rule[]): Promise<void> {
   const evidence = 'STRUCT(trace_id UTINYINT, cpu INTEGER, seq BIGINT, ts_ns BIGINT)[]';
-  await store.run(`${RULE_MACROS}${NEIGHBOUR_RUNS}
-    CREATE OR REPLACE TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
+  const found = `CREATE OR REPLACE TABLE found (rule VARCHAR, thresholds VARCHAR, severity VARCHAR, verdict VARCHAR, vm_id INTEGER,
       gmem_id INTEGER, vcpu INTEGER, title VARCHAR, since_ns BIGINT, until_ns BIGINT, count BIGINT, certainty VARCHAR,
-      hint VARCHAR, details VARCHAR[], evidence ${evidence});`);
+      hint VARCHAR, details VARCHAR[], evidence ${evidence})`;
+  const judged = ['finding', 'finding_evidence', 'dismissed'].map((name) => {
+    const table = RESULT_TABLES.find((t) => t.name === name)!;
+    return `DROP TABLE IF EXISTS ${name}; ${createTableSql(table)}`;
+  });
+  const names = rules.map((r) => sqlText(r.name)).join(', ');
+  const unavailable = names === '' ? [] : [`DELETE FROM unavailable WHERE what IN (${names})`];
   const [other] = await store.rows(
     `SELECT DISTINCT clock_unit AS unit FROM trace WHERE clock_unit <> 'ns' ORDER BY unit`,
   );
-  if (other !== undefined) await store.run(spanMacro(other['unit'] as string));
-  for (const name of ['finding', 'finding_evidence', 'dismissed']) {
-    const table = RESULT_TABLES.find((t) => t.name === name)!;
-    await store.run(`DROP TABLE IF EXISTS ${name}; ${createTableSql(table)}`);
-  }
-  const names = rules.map((r) => sqlText(r.name)).join(', ');
-  if (names !== '') await store.run(`DELETE FROM unavailable WHERE what IN (${names})`);
-  const known = await readKnown(store, rules);
-  if (rules.some((rule) => !rule.builtIn)) await lockDown(store);
-  const builtIn = rules.filter((rule) => rule.builtIn);
-  await runTogether(
+  const span = other === undefined ? '' : spanMacro(other['unit'] as string);
+  await runAtOnce(store, `${RULE_MACROS}${NEIGHBOUR_RUNS}${span}${[found, ...judged, ...unavailable].join('; ')}`);
+}
+
+/** Table found → finding, finding_evidence and dismissed. */
+async function rankFindings(store: Store): Promise<void> {
+  await runAtOnce(
     store,
-    builtIn.map((rule) => (connection: Store) => judgeBy(connection, rule, params, known)),
-  );
-  for (const rule of rules) if (!rule.builtIn) await judgeBy(store, rule, params, known);
-  await store.run(`
-    CREATE OR REPLACE TEMP TABLE ranked AS SELECT *, row_number() OVER (
+    `CREATE OR REPLACE TEMP TABLE ranked AS SELECT *, row_number() OVER (
         ORDER BY CASE severity WHEN 'error' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END, verdict = 'inconclusive', rule,
           since_ns NULLS LAST, vm_id NULLS LAST, title) AS finding_id FROM found WHERE verdict <> 'pass';
     INSERT INTO finding BY NAME SELECT * EXCLUDE (evidence) FROM ranked;
@@ -365,5 +359,23 @@ export async function runRules(store: Store, rules: readonly Rule[], params: Rul
     INSERT INTO dismissed BY NAME
       SELECT rule, vm_id, gmem_id, vcpu, title, hint AS reason, since_ns, until_ns, count, certainty FROM found WHERE verdict = 'pass'
       ORDER BY rule, since_ns NULLS LAST, vm_id NULLS LAST, title;
-    DROP TABLE found; DROP TABLE ranked;`);
+    DROP TABLE found; DROP TABLE ranked`,
+  );
+}
+
+/**
+ * Judges: fills finding and finding_evidence, `dismissed` with the rows of verdict `pass` (looked at, and none; the hint is
+ * why), and adds to `unavailable` what could not be judged.
+ */
+export async function runRules(store: Store, rules: readonly Rule[], params: RuleParams = new Map()): Promise<void> {
+  await startJudging(store, rules);
+  const known = await readKnown(store, rules);
+  if (rules.some((rule) => !rule.builtIn)) await lockDown(store);
+  const builtIn = rules.filter((rule) => rule.builtIn);
+  await runTogether(
+    store,
+    builtIn.map((rule) => (connection: Store) => judgeBy(connection, rule, params, known)),
+  );
+  for (const rule of rules) if (!rule.builtIn) await judgeBy(store, rule, params, known);
+  await rankFindings(store);
 }

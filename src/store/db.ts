@@ -153,6 +153,16 @@ export async function connectBeside(store: Store): Promise<Store> {
   return beside;
 }
 
+/** Runs statements as one transaction: all or nothing, and a file is synchronised once, not for each of them. */
+export async function runAtOnce(store: Store, statements: string): Promise<void> {
+  try {
+    await store.run(`BEGIN; ${statements}; COMMIT`);
+  } catch (error) {
+    await store.run('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+}
+
 /** Denies file and network access from here on, and any change of settings: for SQL that a user wrote. */
 export async function lockDown(store: Store): Promise<void> {
   await store.run('SET enable_external_access = false; SET lock_configuration = true');
