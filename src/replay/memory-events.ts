@@ -41,6 +41,12 @@ const SHOWS_VM_THREAD = [
   KIND.gmem_create,
 ];
 
+/**
+ * Events of a trace from which on the rows of memory_event are collected before they are sorted: a sort that reads two
+ * dozen tables itself runs out of memory at the default limit (DuckDB 1.5.6, 3 M rows), as fast as it is for fewer.
+ */
+const SORTED_AT_ONCE = 1_500_000;
+
 /** The event tables that have rows, with what they are recognised by. */
 export async function readEventTables(store: Store): Promise<EventTable[]> {
   const rows = await store.rows(`
@@ -110,7 +116,9 @@ async function findVmFrames(store: Store, statements: readonly Statement[]): Pro
  * the order of the table (preserve_insertion_order).
  */
 export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
-  const statements = loadVocabulary(await readEventTables(store));
+  const tables = await readEventTables(store);
+  const statements = loadVocabulary(tables);
+  const collected = tables.reduce((sum, table) => sum + table.rows, 0) > SORTED_AT_ONCE ? 'TABLE' : 'VIEW';
   await store.run(
     'CREATE OR REPLACE MACRO pages(n) AS TRY_CAST(n AS DOUBLE) * 4096; DROP TABLE IF EXISTS memory_event',
   );
@@ -119,9 +127,10 @@ export async function buildMemoryEvents(store: Store): Promise<Statement[]> {
   const selects = statements.flatMap((s) => (s.sql === null ? [] : [relevant(s)]));
   const names = KINDS.map(sqlText).join(', ');
   await store.run(`
-    CREATE TABLE memory_event AS SELECT ${COLUMNS.join(', ')}
-      FROM (${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')}) ORDER BY ts_ns, cpu, seq;
-    DROP TABLE vm_task; DROP TABLE IF EXISTS vm_frame;
+    CREATE TEMP ${collected} collected AS SELECT ${COLUMNS.join(', ')}
+      FROM (${[emptySelect(), ...selects].join('\nUNION ALL BY NAME ')});
+    CREATE TABLE memory_event AS FROM collected ORDER BY ts_ns, cpu, seq;
+    DROP ${collected} collected; DROP TABLE vm_task; DROP TABLE IF EXISTS vm_frame;
     CREATE OR REPLACE VIEW memory_event_named AS SELECT * REPLACE (([${names}])[kind + 1] AS kind) FROM memory_event`);
   return statements;
 }
