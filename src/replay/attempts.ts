@@ -6,7 +6,7 @@ import { PAGE_SIZE } from '../base/units.js';
 import { bindingAt, fileOfDescriptor, nameDescriptor, vmOfFile, type Descriptor } from './binding-index.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { KVM_GMEM_CONVERT, KVM_SET_MEMORY_ATTRIBUTES, KVM_SET_MEMORY_ATTRIBUTES2 } from './facts.js';
-import { settleAttempt, TDX_CHUNK } from './requests.js';
+import { markFlipping, settleAttempt, TDX_CHUNK } from './requests.js';
 import { stateOf, type Attempt, type Direction, type Mechanism, type Replay, type Thread } from './state.js';
 
 /** KVM_MEMORY_ATTRIBUTE_PRIVATE (include/uapi/linux/kvm.h). */
@@ -63,7 +63,7 @@ export function openIoctlAttempt(replay: Replay, thread: Thread, ev: MemoryEvent
 }
 
 /** A descriptor of the thread's process, since it means the file that it means at `ts`. */
-function descriptorOf({ identity }: Replay, { tid }: Thread, fd: number, ts: number): Descriptor {
+export function descriptorOf({ identity }: Replay, { tid }: Thread, fd: number, ts: number): Descriptor {
   const since = identity.fdOf(tid, fd, ts)?.record.ts ?? -Infinity;
   return { process: identity.processOf(tid, ts), fd, since };
 }
@@ -83,6 +83,7 @@ export function noteVmAttributes(replay: Replay, thread: Thread, ev: MemoryEvent
   attempt.proven = true;
   // The tracepoint comes last of those that name the range: with nothing recorded that ends the ioctl, this is all.
   if (attempt.endsBy === 'event' && (!isProbe || !replay.sources.attrEvents)) finish(replay, thread, ev.ts, NaN);
+  else markFlipping(replay, attempt, ev.ts);
 }
 
 /** A probe on the guest_memfd ioctl names inode, offset and attributes. */
@@ -99,6 +100,7 @@ export function noteGmemAttributes(replay: Replay, thread: Thread, ev: MemoryEve
   attempt.vm = vmOfFile(replay.bindingIndex, ev.inode) ?? attempt.vm;
   attempt.gpa = gpaOfRange(replay, attempt);
   if (attempt.endsBy === 'event') finish(replay, thread, NaN, NaN);
+  else markFlipping(replay, attempt, ev.ts);
 }
 
 /** The ioctl's descriptor and the probe's inode are one file: slots that were bound by that descriptor lie in it. */

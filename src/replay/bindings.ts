@@ -3,13 +3,16 @@
  * exact; a pair seen in a fault or a punch proves a page; between two pairs of equal distance the rest is inferred.
  */
 import { PAGE_SIZE } from '../base/units.js';
-import { isAlready, isSharedState } from './axes.js';
+import { isAlready, isSharedState, withAllocation } from './axes.js';
 import { addBinding, bindingAt, growLast, nameFile } from './binding-index.js';
 import type { Certainty } from './identity.js';
+import { noteFirstState } from './initial-state.js';
 import { stateAt } from './intervals.js';
+import { setState } from './requests.js';
 import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
 import type { MemoryEvent } from './event.js';
-import { lossesTillNow, stateOf, type Replay, type Thread, type VmState } from './state.js';
+import { isPrivateAccess } from './shown-views.js';
+import { lossesTillNow, stateOf, type Binding, type Replay, type Thread, type VmState } from './state.js';
 
 /** A fault's page-cache insertion comes at most this long after the fault on the same thread. */
 const PAIR_WITHIN_NS = 50_000_000;
@@ -24,15 +27,17 @@ export function noteBind(replay: Replay, thread: Thread, ev: MemoryEvent): void 
     size: ev.size,
     fd: ev.fd,
     offset: ev.value,
+    inode: NaN,
     ts: ev.ts,
   };
-  if (!replay.sources.ioctlExits) addPending(replay, thread, NaN, 'observed');
+  if (!replay.sources.ioctlExits) addPending(replay, thread, 'observed');
 }
 
-function addPending(replay: Replay, thread: Thread, inode: number, certainty: Certainty): void {
+function addPending(replay: Replay, thread: Thread, certainty: Certainty): void {
   const bind = thread.pendingBind;
   thread.pendingBind = null;
   if (!bind || !(bind.size > 0)) return;
+  const { inode } = bind;
   const { identity } = replay;
   const named = identity.vmOfKey(bind.vmKey, bind.ts) ?? identity.fdOf(thread.tid, bind.vmFd, bind.ts)?.vm ?? null;
   const vm = stateOf(replay, named) ?? thread.vm;
@@ -45,7 +50,7 @@ function addPending(replay: Replay, thread: Thread, inode: number, certainty: Ce
     if (!Number.isNaN(inode)) nameFile(replay.bindingIndex, same, inode);
     return;
   }
-  addBinding(replay.bindingIndex, {
+  const binding: Binding = {
     vm,
     inode,
     fd: bind.fd,
@@ -57,31 +62,39 @@ function addPending(replay: Replay, thread: Thread, inode: number, certainty: Ce
     toTs: NaN,
     how: 'probe on the binding',
     certainty,
-  });
+  };
+  addBinding(replay.bindingIndex, binding);
+  noteFirstState(replay, thread.tid, binding);
 }
 
-/** The binding is committed: the inode is known, too. */
+/** The binding is committed: the inode is known, too. Whether it succeeds shows where the commit, or the ioctl, returns. */
 export function noteBindDone(replay: Replay, thread: Thread, ev: MemoryEvent): void {
-  const fd = thread.pendingBind?.fd ?? NaN;
-  const ts = ev.ts;
   thread.pendingBind = {
     vmKey: ev.vmKey,
     vmFd: thread.ioctl?.fd ?? NaN,
     slot: ev.extra,
     gpa: ev.address,
     size: ev.size,
-    fd,
+    fd: thread.pendingBind?.fd ?? NaN,
     offset: ev.value,
-    ts,
+    inode: ev.inode,
+    ts: ev.ts,
   };
-  addPending(replay, thread, ev.inode, 'observed');
+  const { bindRet, ioctlExits } = replay.sources;
+  if (!bindRet && !(thread.ioctl && ioctlExits)) addPending(replay, thread, 'observed');
 }
 
-/** The ioctl that binds returns: 0 keeps the binding, an error drops it. */
+/** The commit, or the ioctl that binds, returns: 0 keeps the binding, an error drops it. */
 export function noteBindResult(replay: Replay, thread: Thread, result: number): void {
   if (!thread.pendingBind) return;
-  if (result === 0) addPending(replay, thread, NaN, 'observed');
+  if (result === 0) addPending(replay, thread, 'observed');
   else thread.pendingBind = null;
+}
+
+/** Its result is not seen: what was committed hardly ever fails. */
+export function settleBind(replay: Replay, thread: Thread): void {
+  if (Number.isNaN(thread.pendingBind?.inode ?? NaN)) thread.pendingBind = null;
+  else addPending(replay, thread, 'inferred');
 }
 
 /** A memslot loses its guest_memfd. */
@@ -135,7 +148,10 @@ export function noteRequestedFrame(replay: Replay, thread: Thread, ev: MemoryEve
   thread.added = null;
   if (!added || added.pfn !== ev.value || !thread.fault || !thread.vm) return;
   if (!isOfGmem(replay, thread.vm, thread.fault, added.dev)) return;
+  // While the device was not known, its number may have been another file's as well.
+  const isNews = Number.isNaN(replay.gmemDev) && replay.sources.sharedInodes.has(added.inode);
   replay.gmemDev = added.dev;
+  if (isNews) setState(replay, thread.vm, ev.address, PAGE_SIZE, ev.ts, (state) => withAllocation(state, true));
   addPair(replay, thread.vm, ev.address, added.inode, added.offset, ev.ts);
 }
 
@@ -151,9 +167,7 @@ export function noteInsertion(replay: Replay, thread: Thread, ev: MemoryEvent): 
   addPair(replay, vm, gpa, ev.inode, ev.address, ev.ts);
 }
 
-/** Bits of an x86 fault's error code that say "private": the guest's C-bit (PFERR_GUEST_ENC) and PFERR_PRIVATE_ACCESS. */
-const PRIVATE_ACCESS = [2 ** 34, 2 ** 49];
-/** KVM_X86_SNP_VM (arch/x86/include/uapi/asm/kvm.h): its private accesses always carry them. */
+/** KVM_X86_SNP_VM (arch/x86/include/uapi/asm/kvm.h): its private accesses always carry the bits that say so. */
 const SNP_VM = 4;
 
 /**
@@ -167,7 +181,7 @@ function isOfGmem(replay: Replay, vm: VmState, fault: { address: number; code: n
   if (!Number.isNaN(vm.identity.type) && !vm.identity.hasGmem) return false;
   const { gpa, wanted } = splitGpa(vm, fault.address);
   if (wanted !== null) return wanted === 'private';
-  if (PRIVATE_ACCESS.some((bit) => Math.floor(fault.code / bit) % 2 === 1)) return true;
+  if (isPrivateAccess(fault.code)) return true;
   if (vm.identity.type === SNP_VM) return false;
   const state = stateAt(vm.map, gpa / PAGE_SIZE);
   // Where events are missing, the page may have been made shared unseen.

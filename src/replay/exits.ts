@@ -2,10 +2,12 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { withPoison } from './axes.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
-import { isRealm, mayBeRealm } from './platforms.js';
+import type { Certainty } from './identity.js';
+import { isRealm, isSev, mayBeRealm } from './platforms.js';
 import { isCarried, noteResetSign, noteRunResult, noteSystemEvent } from './reboots.js';
 import { closeRequest, openRequest, setState, TDX_RETRY_WITHIN_NS } from './requests.js';
 import { LOWEST_SHARED_BIT, splitGpa } from './shared-bit.js';
+import { noteShownByFault } from './shown-views.js';
 import { KVM_EXIT_UNSHARE, noteTouchFault, noteUnshareExit } from './unshare-exits.js';
 import type {
   Conversion,
@@ -84,6 +86,7 @@ function ranUnseen({ sources }: Replay): boolean {
 function onHypercallExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   const before = thread.request;
   const { vm } = thread;
+  if (isSev(replay, vm)) return;
   const shown = wayOfExit(thread);
   if (vm && shown !== null) vm.asksBy = shown;
   const told = shown ?? usualWay(replay, vm);
@@ -152,6 +155,12 @@ function nameRipas(request: Request, ev: MemoryEvent): void {
   request.direction ??= Math.floor(ev.extra / 8) % 2 === 1 ? 'to_private' : 'to_shared';
 }
 
+/** The text shows EFAULT alone: without the guest's fault, where those are recorded, KVM_RUN may have failed otherwise. */
+function certaintyOfFault({ sources }: Replay, { fault, tainted }: Thread, reason: number): Certainty {
+  if (reason === KVM_EXIT_MEMORY_FAULT) return 'observed';
+  return fault || tainted || !sources.guestFaults ? 'inferred' : 'assumed';
+}
+
 function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: number): void {
   const address = thread.fault?.address ?? NaN;
   const { gpa, wanted } = Number.isNaN(address) ? { gpa: NaN, wanted: null } : splitGpa(thread.vm, address);
@@ -171,12 +180,13 @@ function onMemoryFault(replay: Replay, thread: Thread, ev: MemoryEvent, reason: 
     epoch: thread.vm?.epoch ?? 0,
     conversion: null,
     evidence: evidenceOf(ev),
-    certainty: reason === KVM_EXIT_MEMORY_FAULT ? 'observed' : 'inferred',
+    certainty: certaintyOfFault(replay, thread, reason),
   };
   if (!mayBeRipas(replay, thread) || !replay.sources.guestFaults) replay.faults.push(fault);
   // Memory failure took the folio (kvm_gmem_error_folio); what it was stays on its own axis.
   if (ev.result === -EHWPOISON && fault.vm && gpa < LOWEST_SHARED_BIT)
     setState(replay, fault.vm, gpa, PAGE_SIZE, ev.ts, withPoison);
+  noteShownByFault(replay, fault);
   const request: Request = {
     tid: thread.tid,
     vcpu: thread.vcpu,

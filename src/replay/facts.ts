@@ -15,6 +15,18 @@ export const KVM_SET_MEMORY_ATTRIBUTES2 = [0xc080aed2, 0xc040aed6] as const;
 /** RFC v2's KVM_GMEM_CONVERT_SHARED and _PRIVATE. */
 export const KVM_GMEM_CONVERT = [0xc040af41, 0xc040af42] as const;
 
+const SERIES = new Map<number, InPlaceIoctl['series']>([
+  ...KVM_SET_MEMORY_ATTRIBUTES2.map((cmd) => [cmd, 'attributes'] as const),
+  ...KVM_GMEM_CONVERT.map((cmd) => [cmd, 'convert'] as const),
+]);
+
+export interface InPlaceIoctl {
+  readonly tid: number;
+  readonly fd: number;
+  readonly ts: number;
+  readonly series: 'attributes' | 'convert';
+}
+
 /** A descriptor that an ioctl returned. */
 export interface FdRecord {
   readonly what: 'vm' | 'vcpu' | 'gmem';
@@ -93,6 +105,10 @@ export interface Facts {
   readonly handles: HandleRecord[];
   readonly hypVms: HypVmRecord[];
   readonly endings: Ending[];
+  /** First ioctl of each series that converts in place, by thread and descriptor: the number alone may be any device's. */
+  readonly inPlace: InPlaceIoctl[];
+  /** A probe inside such an ioctl was seen. */
+  showsInPlace: boolean;
 }
 
 /**
@@ -198,6 +214,10 @@ function noteIoctl(facts: Facts, thread: ThreadFacts, ev: MemoryEvent): void {
   } else if (ev.value === KVM_SET_MEMORY_ATTRIBUTES || KVM_SET_MEMORY_ATTRIBUTES2.some((cmd) => cmd === ev.value)) {
     if (!thread.attributeFds.has(ev.fd)) thread.attributeFds.set(ev.fd, ev.ts);
   }
+  const series = SERIES.get(ev.value);
+  const { tid, fd, ts } = ev;
+  if (series && !facts.inPlace.some((seen) => seen.tid === tid && seen.fd === fd && seen.series === series))
+    facts.inPlace.push({ tid, fd, ts, series });
 }
 
 function isOfEl2(kind: number): boolean {
@@ -207,11 +227,22 @@ function isOfEl2(kind: number): boolean {
 /** Makes a collector from the counts of all threads; feed it the events of COLLECTED_KINDS in order, then read `facts`. */
 export function makeFactCollector(counts: readonly ThreadCount[]): FactCollector {
   const showsGuests = counts.some(({ kind }) => RUNS_GUEST.includes(kind));
-  const facts: Facts = { threads: new Map(), showsGuests, fds: [], keys: [], handles: [], hypVms: [], endings: [] };
+  const facts: Facts = {
+    threads: new Map(),
+    showsGuests,
+    fds: [],
+    keys: [],
+    handles: [],
+    hypVms: [],
+    endings: [],
+    inPlace: [],
+    showsInPlace: false,
+  };
   for (const { tid, kind, vcpu, count, firstTs } of counts) {
     if (OF_OTHERS.includes(kind) || isOfEl2(kind)) continue;
     const thread = threadOf(facts, tid, firstTs);
     if (SETS_ATTRIBUTES.includes(kind)) thread.setsAttributes = true;
+    if (kind === KIND.gmem_attr_call) facts.showsInPlace = true;
     if (!RUNS_GUEST.includes(kind)) continue;
     thread.runsGuest = true;
     if (!Number.isNaN(vcpu)) thread.vcpus.set(vcpu, (thread.vcpus.get(vcpu) ?? 0) + count);

@@ -12,7 +12,7 @@ export interface Gmem {
   readonly flags: number;
   readonly fromTs: number;
   readonly how: string;
-  readonly certainty: Certainty;
+  certainty: Certainty;
 }
 
 export interface GmemIndex {
@@ -62,6 +62,7 @@ export function collectGmems({ replay, facts }: { replay: Replay; facts: Facts }
     const nameless = found.filter((g) => g.vm === vm && Number.isNaN(g.inode));
     if (vm && nameless.length === 1 && found.filter((g) => g.vm === vm).length === 1) {
       nameless[0]!.inode = inode;
+      nameless[0]!.certainty = replay.lossTimes.length > 0 ? 'assumed' : 'inferred';
       same.push(nameless[0]!);
       return;
     }

@@ -4,10 +4,10 @@
  * mapping of a guest_memfd, and not on pages known to be shared (there the file may just be shorter).
  */
 import { PAGE_SIZE } from '../base/units.js';
-import { isSharedState } from './axes.js';
+import { isPrivateForSure, isSharedState } from './axes.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
 import { stateAt } from './intervals.js';
-import { stateOf, type Replay, type Thread, type VmState } from './state.js';
+import { lossesTillNow, stateOf, type Replay, type Thread, type VmState } from './state.js';
 
 export const SIGBUS = 7;
 /** VM_FAULT_SIGBUS (include/linux/mm_types.h). */
@@ -86,6 +86,6 @@ function addAccess(replay: Replay, ev: MemoryEvent, vm: VmState | null, gpa: num
     how: 'sigbus',
     evidence: evidenceOf(ev),
     // Beyond the end of the file it looks the same: only of a page that is known to be private it is said.
-    certainty: state === 0 ? 'assumed' : 'inferred',
+    certainty: isPrivateForSure(state, lossesTillNow(replay)) ? 'inferred' : 'assumed',
   });
 }

@@ -6,7 +6,7 @@ import { makeDescriptors, type Descriptors } from './descriptors.js';
 import type { FdRecord, Facts, HandleRecord, ThreadFacts } from './facts.js';
 import { makeHandles } from './handles.js';
 import { tidOf } from './lives.js';
-import { runsVcpu, settleProcesses, type ProcessOf, type TaskFacts } from './processes.js';
+import { runsVcpu, settleProcesses, type Processes, type ProcessOf, type TaskFacts } from './processes.js';
 
 export type Certainty = 'observed' | 'inferred' | 'assumed' | 'unknown';
 
@@ -27,6 +27,8 @@ export interface VmIdentity {
   goneTs: number;
   /** KVM_CREATE_GUEST_MEMFD was seen on it. */
   hasGmem: boolean;
+  /** How many vCPUs were seen being made, whether they ever ran or not. */
+  vcpusMade: number;
   readonly vcpus: Map<number, { tid: number; how: string; certainty: Certainty }>;
   how: string;
   certainty: Certainty;
@@ -80,6 +82,7 @@ function newVm(draft: Draft, process: number, pid: number | null, ts: number, ho
     endTs: NaN,
     goneTs: NaN,
     hasGmem: false,
+    vcpusMade: 0,
     vcpus: new Map(),
     how,
     certainty,
@@ -109,6 +112,7 @@ function buildDescriptors(draft: Draft, facts: Facts, processOf: ProcessOf, pidO
     if (!vm) continue;
     draft.fds.add(process, record, vm);
     if (record.what === 'gmem') vm.hasGmem = true;
+    if (record.what === 'vcpu') vm.vcpusMade++;
   }
 }
 
@@ -221,7 +225,7 @@ function assignByKeys(draft: Draft, facts: Facts): void {
  * Threads that run a guest but were tied to no VM: by their process. Two threads of a process with one vcpu_id are two
  * VMs; which threads then belong together nobody says, and thread numbers are taken in order (assumed).
  */
-function assignByProcess(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf: PidOf): void {
+function assignByProcess(draft: Draft, facts: Facts, { processOf, guessed }: Processes, pidOf: PidOf): void {
   const left = [...facts.threads.values()]
     .filter((t) => t.runsGuest && !draft.threads.has(t.tid))
     .sort((a, b) => a.tid - b.tid);
@@ -232,17 +236,12 @@ function assignByProcess(draft: Draft, facts: Facts, processOf: ProcessOf, pidOf
     const mine = draft.vms.filter((vm) => vm.process === process && !(vm.endTs < thread.firstTs));
     const room = mine.filter((vm) => Number.isNaN(vcpu) || !vm.vcpus.has(vcpu));
     if (room.length === 0) {
-      const vm = newVm(
-        draft,
-        process,
-        pidOf(thread.tid, thread.firstTs),
-        thread.firstTs,
-        'threads that run a guest',
-        'inferred',
-      );
-      assign(draft, thread, thread.firstTs, vm, vcpu, 'tracepoints of its thread', 'inferred');
+      const how = guessed.has(thread.tid) ? 'threads of one name that run a guest' : 'threads that run a guest';
+      const sure: Certainty = guessed.has(thread.tid) ? 'assumed' : 'inferred';
+      const vm = newVm(draft, process, pidOf(thread.tid, thread.firstTs), thread.firstTs, how, sure);
+      assign(draft, thread, thread.firstTs, vm, vcpu, 'tracepoints of its thread', sure);
     } else if (room.length === 1 || room.every((vm) => !before.has(vm))) {
-      const certainty = mine.length === 1 ? 'inferred' : 'assumed';
+      const certainty = mine.length === 1 && !guessed.has(thread.tid) ? 'inferred' : 'assumed';
       assign(draft, thread, thread.firstTs, room[0]!, vcpu, 'process and vcpu_id', certainty);
     }
   }
@@ -257,7 +256,8 @@ function isReal(vm: VmIdentity, draft: Draft): boolean {
 
 /** Settles who is who. `tasks` maps thread to process and name as far as the trace tells. */
 export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
-  const processOf = settleProcesses(facts, tasks);
+  const processes = settleProcesses(facts, tasks);
+  const { processOf } = processes;
   const pidOf: PidOf = (tid, ts) => {
     const told = tasks.tgidAt(tid, ts) ?? tasks.tgidOf(tid);
     const probed = facts.threads.get(tid)?.pid ?? NaN;
@@ -276,7 +276,7 @@ export function settleIdentity(facts: Facts, tasks: TaskFacts): Identity {
   settleHandles(draft, facts, processOf, processPid);
   settleKeys(draft, facts, processOf, processPid);
   assignByKeys(draft, facts);
-  assignByProcess(draft, facts, processOf, processPid);
+  assignByProcess(draft, facts, processes, processPid);
   const vms = draft.vms.filter((vm) => isReal(vm, draft));
   vms.forEach((vm, index) => Object.assign(vm, { id: index + 1 }));
   const real = new Set(vms);

@@ -6,7 +6,7 @@ import { alignHypervisorClocks } from './clocks.js';
 import { runAtOnce, type Store } from '../store/db.js';
 import { createTableSql, RESULT_TABLES } from '../store/schema.js';
 import type { MemoryEvent } from './event.js';
-import { COLLECTED_KINDS, makeFactCollector, type Facts } from './facts.js';
+import { COLLECTED_KINDS, makeFactCollector, type Facts, type InPlaceIoctl } from './facts.js';
 import { createExitView } from './exit-view.js';
 import { settleIdentity, type Identity } from './identity.js';
 import { KIND } from './kinds.js';
@@ -28,7 +28,12 @@ export interface ReplayOptions {
 }
 
 /** What the recording can show, by the vocabulary's sources that exist and the kinds that came. */
-function settleSources(statements: readonly Statement[], seen: ReadonlySet<number>, isArm: boolean): Sources {
+function settleSources(
+  statements: readonly Statement[],
+  seen: ReadonlySet<number>,
+  inPlaceBy: Sources['inPlaceBy'],
+  { isArm, sharedInodes }: Pick<Sources, 'isArm' | 'sharedInodes'>,
+): Sources {
   const has = (source: string): boolean => statements.some((s) => s.source === source && s.sql !== null);
   const came = (kind: keyof typeof KIND): boolean => seen.has(KIND[kind]);
   return {
@@ -38,21 +43,33 @@ function settleSources(statements: readonly Statement[], seen: ReadonlySet<numbe
     vmAttrRet: came('vm_attr_ret'),
     gmemAttrProbe: came('gmem_attr_call'),
     gmemAttrRet: came('gmem_attr_ret'),
+    bindRet: came('bind_ret'),
+    inPlaceBy,
     guestExits: came('guest_exit'),
     guestEntries: came('guest_entry'),
     guestFaults: came('guest_fault'),
     hypercalls: came('hypercall'),
+    guestFaults: came('guest_fault'),
     userExits: came('user_exit'),
     pageRefs: came('page_ref'),
     spteRequested: came('spte_requested'),
     fallocate: came('fallocate_exit'),
     switches: has('event sched.sched_switch'),
     isArm,
+    sharedInodes,
     hypPages: came('hyp_hvc') || came('hyp_share') || came('hyp_unshare'),
     donateRet: came('donate_ret'),
     hostReclaims: came('host_reclaim'),
     hostReclaimRet: came('host_reclaim_ret'),
   };
+}
+
+/** The series that converts in place, by its ioctls on descriptors of guest_memfds, or by a probe inside. */
+function settleSeries({ inPlace, showsInPlace }: Facts, identity: Identity): Sources['inPlaceBy'] {
+  const isOfGmem = ({ tid, fd, ts }: InPlaceIoctl): boolean => identity.fdOf(tid, fd, ts)?.record.what === 'gmem';
+  const seen = inPlace.filter(isOfGmem).map(({ series }) => series);
+  if (seen.includes('convert')) return 'convert';
+  return showsInPlace || seen.length > 0 ? 'attributes' : null;
 }
 
 async function readLost(store: Store, baseNs: bigint): Promise<LostSpan[]> {
@@ -70,6 +87,13 @@ async function readLost(store: Store, baseNs: bigint): Promise<LostSpan[]> {
     to: r['to_ns'] as number,
     count: r['count'] as number,
   }));
+}
+
+/** Numbers of inodes that the page cache has of more than one device. */
+async function readSharedInodes(store: Store): Promise<ReadonlySet<number>> {
+  const rows = await store.rows(`SELECT inode FROM memory_event WHERE kind IN (${KIND.page_add}, ${KIND.page_delete})
+    GROUP BY inode HAVING count(DISTINCT extra) > 1`);
+  return new Set(rows.map((row) => row['inode'] as number));
 }
 
 /** By what the file says of its machine, else by events that only arm64's KVM has (arch/arm64/kvm/trace_arm.h). */
@@ -118,7 +142,10 @@ export async function prepareReplay(store: Store, { signal }: ReplayOptions = {}
   const { facts } = collector;
   const tasks = await readTasks(store, baseNs, lives);
   const identity = settleIdentity(facts, tasks);
-  const sources = settleSources(statements, new Set(counts.map((c) => c.kind)), await readIsArm(store));
+  const sources = settleSources(statements, new Set(counts.map((c) => c.kind)), settleSeries(facts, identity), {
+    isArm: await readIsArm(store),
+    sharedInodes: await readSharedInodes(store),
+  });
   return { statements, baseNs, lives, tasks, facts, identity, sources, lost };
 }
 

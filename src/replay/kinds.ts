@@ -74,6 +74,7 @@ export const KINDS = [
   'host_abort', // EL2 refused the host an access: value = physical address, result
   'hyp_vm', // extra = handle, value = 0 created, 1 teardown starts, 2 teardown ends, address = protected, result
   'mmio', // address = gpa, value, extra = 1 write
+  'bind_ret', // the commit of a binding returns: result
   'vcpu_online', // a vCPU is made: vcpu
   'vcpu_identity', // any probe that names both: vm_key, vcpu
 ] as const;

@@ -23,6 +23,7 @@ import {
   noteInsertion,
   noteRequestedFrame,
   noteUnbind,
+  settleBind,
 } from './bindings.js';
 import { canFollow, phaseAfter } from './run-phase.js';
 import { evidenceOf, type MemoryEvent } from './event.js';
@@ -75,8 +76,16 @@ import {
   noteVcpuState,
 } from './reboots.js';
 import type { References } from './references.js';
-import { abandonRequest, closeRequest, doubtUnfinished, noteUnforwarded, setState } from './requests.js';
+import {
+  abandonRequest,
+  closeRequest,
+  doubtUnfinished,
+  forgetFlipping,
+  noteUnforwarded,
+  setState,
+} from './requests.js';
 import { sharedBitOf } from './shared-bit.js';
+import { noteShownByMapping } from './shown-views.js';
 import { threadOf, type Replay, type Thread } from './state.js';
 import { abandonUnshare, noteUnshareEntry, noteUnshareRun } from './unshare-exits.js';
 
@@ -157,21 +166,36 @@ function onIoctlExit(replay: Replay, thread: Thread, ev: MemoryEvent): void {
   noteBindResult(replay, thread, ev.result);
 }
 
-/** Inode numbers are a device's own: a page of another device is no guest memory, whatever its inode. */
-function isOnGmemDevice({ gmemDev }: Replay, dev: number): boolean {
-  return Number.isNaN(gmemDev) || Number.isNaN(dev) || dev === gmemDev;
+/**
+ * Inode numbers are a device's own: a page of another device is no guest memory, whatever its inode. While it is not known
+ * on which the guest_memfds live, a number that several devices use says nothing.
+ */
+function isOnGmemDevice({ gmemDev, sources }: Replay, { extra: dev, inode }: MemoryEvent): boolean {
+  if (Number.isNaN(gmemDev)) return !sources.sharedInodes.has(inode);
+  return Number.isNaN(dev) || dev === gmemDev;
 }
 
 /** A page came into or left the page cache of a guest_memfd whose gpa is known. */
 function onPage(replay: Replay, thread: Thread, ev: MemoryEvent, isAdd: boolean): void {
-  if (!isOnGmemDevice(replay, ev.extra)) return;
-  if (isAdd) noteInsertion(replay, thread, ev);
+  // A fault, or a punch of a known descriptor, may show now that it is the guest_memfds' device.
+  const isUnproven = Number.isNaN(replay.gmemDev);
+  const isOwn = isOnGmemDevice(replay, ev);
+  if (!isOwn && !isUnproven) return;
+  if (isAdd && isOwn) noteInsertion(replay, thread, ev);
   if (isAdd) thread.added = { inode: ev.inode, dev: ev.extra, offset: ev.address, pfn: ev.value };
   else notePunchedPage(replay, thread, ev);
+  if (!isOnGmemDevice(replay, ev)) return;
   const bound = bindingAt(replay.bindingIndex, ev.inode, ev.address);
   if (!bound?.vm) return;
   const gpa = ev.address - bound.offset + bound.gpa;
   setState(replay, bound.vm, gpa, PAGE_SIZE, ev.ts, (state) => withAllocation(state, isAdd));
+}
+
+/** kvm_gmem_get_pfn found a page of the guest_memfd: it is allocated. */
+function onFrameFound(replay: Replay, references: References, { vm }: Thread, ev: MemoryEvent): void {
+  if (!vm || ev.result !== 0) return;
+  references.noteFrame(vm, ev.address, ev.value);
+  setState(replay, vm, ev.address, PAGE_SIZE, ev.ts, (state) => withAllocation(state, true));
 }
 
 /** A mapping with the new sharing: the first one after a conversion is its first use. */
@@ -227,6 +251,7 @@ function onSwitchOut(replay: Replay, thread: Thread, ev: MemoryEvent): void {
 }
 
 function onTaskEnd(replay: Replay, thread: Thread): void {
+  if (thread.attempt) forgetFlipping(replay, thread.attempt, replay.lastNs);
   dropAttempt(replay, thread);
   closeRequest(replay, thread, NaN);
 }
@@ -304,6 +329,8 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       return noteBind(replay, thread, ev);
     case KIND.bind_done:
       return noteBindDone(replay, thread, ev);
+    case KIND.bind_ret:
+      return noteBindResult(replay, thread, ev.result);
     case KIND.unbind:
       return noteUnbind(replay, thread, ev);
     case KIND.gmem_release:
@@ -315,7 +342,7 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
     case KIND.get_folio:
       return noteFolio(replay, thread, ev);
     case KIND.page_add:
-      if (isOnGmemDevice(replay, ev.extra)) references.noteAdded(ev);
+      if (isOnGmemDevice(replay, ev)) references.noteAdded(ev);
       else references.forgetFrame(ev.value);
       return onPage(replay, thread, ev, true);
     case KIND.page_delete:
@@ -326,9 +353,9 @@ export function step(replay: Replay, references: References, ev: MemoryEvent): v
       if (thread.vm?.inPlace) references.noteFrame(thread.vm, ev.address, ev.value);
       return noteRequestedFrame(replay, thread, ev);
     case KIND.pfn_found:
-      if (thread.vm && ev.result === 0) references.noteFrame(thread.vm, ev.address, ev.value);
-      return;
+      return onFrameFound(replay, references, thread, ev);
     case KIND.spte_set:
+      noteShownByMapping(replay, thread, ev);
       return onMapped(thread, ev);
     case KIND.dma_map:
       return references.noteMapped(ev, replay.identity.processOf(ev.tid, ev.ts), thread.ioctl?.cmd ?? NaN);
@@ -466,6 +493,7 @@ function noteGap(replay: Replay, thread: Thread, ev: MemoryEvent): void {
 
 /** What the thread did before says nothing any more of what it does now. */
 function taintThread(replay: Replay, thread: Thread, atNs: number, hidden: Hidden | null = null): void {
+  if (thread.attempt) forgetFlipping(replay, thread.attempt, atNs);
   thread.attempt = null;
   thread.ioctl = null;
   thread.punch = null;
@@ -475,7 +503,7 @@ function taintThread(replay: Replay, thread: Thread, atNs: number, hidden: Hidde
   thread.exitReason = NaN;
   thread.lastShared = null;
   thread.lastVmm = null;
-  thread.pendingBind = null;
+  settleBind(replay, thread);
   thread.added = null;
   thread.pfnGpa = null;
   thread.batch = 0;
@@ -499,10 +527,12 @@ function endUnseen(replay: Replay, thread: Thread): void {
 
 /** The trace ends: what is still open stays open. */
 export function finishReplay(replay: Replay): void {
+  replay.isOver = true;
   dropWishes(replay, 'pending');
   settleAccesses(replay);
   for (const thread of replay.threads.values()) {
     dropAttempt(replay, thread);
+    settleBind(replay, thread);
     if (thread.punch) closePunch(replay, thread, NaN, NaN);
     if (replay.sources.guestEntries) closeRequest(replay, thread, NaN);
     else endUnseen(replay, thread);

@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '../base/units.js';
 import { orNull } from './event.js';
 import { tidOf } from './lives.js';
-import { isTeardown, writeTable, type Tables } from './result-tables.js';
+import { certaintyOfHold, isTeardown, writeTable, type Tables } from './result-tables.js';
 
 /** Shorter references are noise of the kernel's own paths (references.ts). */
 const SHORTEST_KEPT_NS = 1_000_000;
@@ -41,7 +41,7 @@ export function writeFrameReferences(tables: Tables): void {
         dropped_comm: null,
         blocks_conversion: null,
         holder_end_ns: ns(replay.identity.endOfThread(ref.tid)),
-        certainty: 'observed',
+        certainty: certaintyOfHold(tables, ref.takenNs, ref.droppedNs, tables.references.showsDrops()),
       });
     }
   });

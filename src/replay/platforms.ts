@@ -24,6 +24,11 @@ export function mayBeRealm({ sources }: Replay, vm: VmState | null): boolean {
   return sources.isArm && (vm === null || (Number.isNaN(vm.identity.type) && vm.identity.isProtected === null));
 }
 
+/** SEV and SEV-ES guests tell by the same hypercall what may be migrated; no memory changes (reference chapter 01 §5). */
+export function isSev({ sources }: Replay, vm: VmState | null): boolean {
+  return !sources.isArm && (vm?.identity.type === 2 || vm?.identity.type === 3);
+}
+
 /** The name of the platform as the database has it, null where nothing tells. */
 export function platformOf(replay: Replay, vm: VmState): string | null {
   const { type, isProtected } = vm.identity;
@@ -37,6 +42,8 @@ export function platformOf(replay: Replay, vm: VmState): string | null {
   if (ways.has('tdx-mapgpa')) return 'tdx';
   if (ways.has('snp-psc') || ways.has('snp-psc-msr')) return 'snp';
   if (ways.has('pkvm-hvc')) return 'pkvm';
-  if (ways.has('map-gpa-range') && replay.sources.hypercalls) return 'x86-sw-protected';
+  // The hypercall alone may be that of a SEV guest.
+  const converts = vm.usesAttrEvents || vm.inPlace;
+  if (ways.has('map-gpa-range') && replay.sources.hypercalls && converts) return 'x86-sw-protected';
   return null;
 }

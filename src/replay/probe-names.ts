@@ -42,6 +42,7 @@ const SIGNATURES: readonly Signature[] = [
   { fn: 'kvm_gmem_fallocate', isReturn: false, args: ['mode', 'len'], name: null },
   { fn: 'kvm_gmem_fallocate', isReturn: true, args: ['ret'], name: /falloc.*ret/ },
   { fn: 'kvm_gmem_commit_memory_region', isReturn: false, args: ['base_gfn', 'npages', 'pgoff', 'ino'], name: null },
+  { fn: 'kvm_gmem_commit_memory_region', isReturn: true, args: ['ret'], name: /bind/ },
   { fn: 'kvm_gmem_prepare_memory_region', isReturn: false, args: ['kvm', 'npages', 'fd'], name: /bind|prepare/ },
   { fn: 'kvm_gmem_unbind', isReturn: false, args: ['base_gfn', 'npages'], name: /unbind/ },
   { fn: 'kvm_gmem_create', isReturn: false, args: ['size', 'flags'], name: /create/ },
@@ -65,6 +66,9 @@ const SIGNATURES: readonly Signature[] = [
   { fn: 'kvm_smccc_call_handler', isReturn: false, args: ['func', 'a1'], name: null },
   { fn: 'kvm_psci_call', isReturn: false, args: ['vcpu', 'func'], name: /psci/ },
   { fn: '__tdx_map_gpa', isReturn: false, args: ['vcpu_id', 'next', 'end'], name: null },
+  { fn: 'tdx_complete_vmcall_map_gpa', isReturn: false, args: ['ret', 'next'], name: /map_?gpa/ },
+  { fn: 'snp_complete_psc', isReturn: false, args: ['svm', 'ret'], name: /psc/ },
+  { fn: 'kvm_prepare_system_event', isReturn: false, args: ['vcpu', 'type'], name: /sys/ },
 ];
 
 /** Functions that the vocabulary asks for: a probe named after one of them needs no signature. */

@@ -67,11 +67,17 @@ function probableMaker(facts: Facts, named: NamedVms, thread: ThreadFacts): numb
   return makers.findLast((m) => m < thread.tid) ?? makers[0];
 }
 
+export interface Processes {
+  readonly processOf: ProcessOf;
+  /** Threads that only their names put into a process together: which of them belong to one VMM nobody says. */
+  readonly guessed: ReadonlySet<number>;
+}
+
 /**
  * Gives each thread a process key: its tgid; else the pid that a probe on it read; else the process of the thread with
  * which it shares a struct kvm, that made it, or with which it shares descriptors; else its own number.
  */
-export function settleProcesses(facts: Facts, tasks: TaskFacts): ProcessOf {
+export function settleProcesses(facts: Facts, tasks: TaskFacts): Processes {
   const known = new Map<number, number>();
   const named = nameVms(facts);
   const byKey = new Map<number, number>();
@@ -96,12 +102,16 @@ export function settleProcesses(facts: Facts, tasks: TaskFacts): ProcessOf {
   };
   const groupOf = groupLoners(facts, tasks);
   for (const tid of facts.threads.keys()) settle(tid, new Set());
-  return (tid, ts) => {
+  const isLoner = (tid: number): boolean => groupOf.has(tid) && (known.get(tid) ?? tid) === tid;
+  const processOf: ProcessOf = (tid, ts) => {
     const then = tasks.tgidAt(tid, ts);
     if (then !== null) return then;
-    const process = known.get(tid) ?? tid;
-    return process === tid ? (groupOf.get(tid) ?? tid) : process;
+    return isLoner(tid) ? groupOf.get(tid)! : (known.get(tid) ?? tid);
   };
+  const loners = [...groupOf.keys()].filter(isLoner);
+  const sizes = new Map<number, number>();
+  for (const tid of loners) sizes.set(groupOf.get(tid)!, (sizes.get(groupOf.get(tid)!) ?? 0) + 1);
+  return { processOf, guessed: new Set(loners.filter((tid) => sizes.get(groupOf.get(tid)!)! > 1)) };
 }
 
 /**

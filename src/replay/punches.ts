@@ -1,7 +1,10 @@
 /** Holes punched into a guest_memfd, and what a punch tells of gpa and offset. */
 import { PAGE_SIZE } from '../base/units.js';
-import { addBinding } from './binding-index.js';
+import { descriptorOf } from './attempts.js';
+import { withAllocation } from './axes.js';
+import { addBinding, bindingAt, fileOfDescriptor } from './binding-index.js';
 import type { MemoryEvent } from './event.js';
+import { setState } from './requests.js';
 import type { Punch, Replay, Thread } from './state.js';
 import { stateOf } from './state.js';
 
@@ -56,7 +59,18 @@ export function closePunch(replay: Replay, thread: Thread, endNs: number, result
   if (!punch.proven && !follows) return;
   if (!punch.proven) punch.certainty = 'inferred';
   replay.punches.push(punch);
+  if (punch.errno === 0) noteFreed(replay, thread, punch);
   if (follows && !Number.isNaN(flip.gpa) && punch.errno === 0) pairWithFlip(replay, thread, punch);
+}
+
+/** After a punch no page of the range is in the file, whether there was one before or not. */
+function noteFreed(replay: Replay, thread: Thread, { fd, inode, offset, size, startNs, endNs }: Punch): void {
+  const { bindingIndex } = replay;
+  const file = Number.isNaN(inode) ? fileOfDescriptor(bindingIndex, descriptorOf(replay, thread, fd, startNs)) : inode;
+  const bound = bindingAt(bindingIndex, file, offset, size);
+  if (!bound?.vm) return;
+  const gpa = offset - bound.offset + bound.gpa;
+  setState(replay, bound.vm, gpa, size, endNs, (state) => withAllocation(state, false));
 }
 
 function pairWithFlip(replay: Replay, thread: Thread, punch: Punch): void {

@@ -79,6 +79,8 @@ export function noteVcpuState(replay: Replay, thread: Thread, fd: number, cmd: n
   if (boot.stateSet.size >= vm.identity.vcpus.size) {
     const sign = boot.resetSign;
     if (Number.isNaN(sign) && cmd === KVM_ARM_VCPU_INIT && mayRepair(replay, vm)) return;
+    // Without any other sign every vCPU must be set, also one that never ran: a debugger sets one.
+    if (Number.isNaN(sign) && boot.stateSet.size < vm.identity.vcpusMade) return;
     if (Number.isNaN(sign)) startEpoch(replay, vm, boot.stateSince, 'registers set on every vCPU', 'inferred');
     else startEpoch(replay, vm, sign, 'reset exit, then registers set on every vCPU', 'observed');
   }

@@ -54,6 +54,9 @@ export interface References {
   /** All references that outlasted SHORTEST_KEPT_NS or were never dropped, in order of taking. */
   all(): Reference[];
   mappings(): DmaMapping[];
+  /** Whether anything at all was seen being dropped, and unmapped: a recording may hold the one half of the events alone. */
+  showsDrops(): boolean;
+  showsUnmaps(): boolean;
 }
 
 function dropOne(frame: Frame, how: 'pin' | 'get', tid: number, ts: number, kept: Reference[]): void {
@@ -94,7 +97,11 @@ export function makeReferences(): References {
     return isBatch || isOwn;
   };
 
+  let dropsShown = false;
+  let unmapsShown = false;
+
   const noteRef = (ev: MemoryEvent): void => {
+    if (ev.result < 0) dropsShown = true;
     const frame = frames.get(ev.value);
     if (!frame) return;
     const change = ev.result;
@@ -127,8 +134,13 @@ export function makeReferences(): References {
       if (frames.has(ev.value)) dma.noteGone(ev.value, ev.ts);
     },
     noteMapped: (ev, process, cmd) => dma.map(ev, process, cmd, (pfn) => frames.get(pfn)?.page ?? null),
-    noteUnmapped: (ev, process) => dma.unmap(ev, process),
+    noteUnmapped: (ev, process) => {
+      unmapsShown = true;
+      dma.unmap(ev, process);
+    },
     all: () => [...kept, ...[...frames.values()].flatMap((f) => f.out)].sort((a, b) => a.takenNs - b.takenNs),
     mappings: () => dma.all(),
+    showsDrops: () => dropsShown,
+    showsUnmaps: () => unmapsShown,
   };
 }

@@ -3,10 +3,19 @@
  * conversion rows made of them (reference chapter 02, chapter 07 §0). One request waits on one vCPU thread.
  */
 import { PAGE_SIZE } from '../base/units.js';
+import { isSev } from './platforms.js';
 import { sharedBitOf } from './shared-bit.js';
 import { logInterval } from './interval-log.js';
 import { changeRange, forEachRun, type IntervalMap } from './intervals.js';
-import { isAlready, withAttribute, withConversion, withShareability } from './axes.js';
+import {
+  isAlready,
+  withAttribute,
+  withBlocked,
+  withConversion,
+  withDiscarding,
+  withFlipping,
+  withShareability,
+} from './axes.js';
 import type { Certainty } from './identity.js';
 import {
   addConversion,
@@ -28,10 +37,38 @@ export const TDX_CHUNK = 2 * 1024 * 1024;
 /** A guest that was told RETRY asks for the rest at once. */
 export const TDX_RETRY_WITHIN_NS = 1_000_000;
 
-function markConverting(replay: Replay, request: Request, nowNs: number, direction: Direction | null): void {
-  // A fault's address may carry the shared bit: its page is known only with its answer.
-  if (!request.vm || request.origin === 'implicit' || Number.isNaN(request.gpa) || Number.isNaN(request.size)) return;
-  setState(replay, request.vm, request.gpa, request.size, nowNs, (state) => withConversion(state, direction));
+/** The error of an ioctl that met references (include/uapi/asm-generic/errno-base.h). */
+const EAGAIN = 11;
+
+/** A range whose place is known; a fault's address may carry the shared bit, so its page is known only with its answer. */
+function isPlaced({ origin, gpa, size }: Request): boolean {
+  return origin === 'explicit' && !Number.isNaN(gpa) && !Number.isNaN(size);
+}
+
+function markConverting(replay: Replay, request: Request, nowNs: number): void {
+  const { vm, gpa, size, direction } = request;
+  if (vm && isPlaced(request)) setState(replay, vm, gpa, size, nowNs, (state) => withConversion(state, direction));
+}
+
+/** The guest waits no more; where the trace ends first, it still does. */
+function endConverting(replay: Replay, request: Request, nowNs: number): void {
+  if (replay.isOver) return;
+  const ranges = isPlaced(request) ? [request] : request.attempts;
+  for (const { vm, gpa, size } of ranges)
+    if (vm && !Number.isNaN(gpa) && !Number.isNaN(size))
+      setState(replay, vm, gpa, size, nowNs, (state) => withConversion(state, null));
+}
+
+/** KVM has taken up an attempt whose range is known: in that range neither view is sure until the ioctl returns. */
+export function markFlipping(replay: Replay, { vm, gpa, size, direction }: Attempt, nowNs: number): void {
+  if (vm && direction && !Number.isNaN(gpa) && !Number.isNaN(size))
+    setState(replay, vm, gpa, size, nowNs, (state) => withFlipping(state, direction));
+}
+
+/** Events of an attempt's thread are missing: whether it is still going on is not known. */
+export function forgetFlipping(replay: Replay, { vm, gpa, size, proven }: Attempt, nowNs: number): void {
+  if (vm && proven && !Number.isNaN(gpa) && !Number.isNaN(size))
+    setState(replay, vm, gpa, size, nowNs, (state) => withConversion(state, null));
 }
 
 /** Changes the state of a gpa range of a VM; what ends becomes an interval row. */
@@ -51,7 +88,7 @@ export function setState(
 export function openRequest(replay: Replay, thread: Thread, request: Request): void {
   thread.request = request;
   request.vm?.requests.add(request);
-  markConverting(replay, request, request.exitNs, request.direction);
+  markConverting(replay, request, request.exitNs);
 }
 
 function overlaps(aStart: number, aSize: number, bStart: number, bSize: number): boolean {
@@ -141,36 +178,54 @@ function hidesResult({ errno, mechanism }: Attempt): boolean {
   return Number.isNaN(errno) && mechanism !== 'vm-attributes';
 }
 
-function applyFlip(replay: Replay, attempt: Attempt): void {
+/** The ioctl failed: a guest that asked still waits, and for references that are in the way; else all is as before. */
+function applyFailure(
+  replay: Replay,
+  { vm, gpa, size, errno, endNs }: Attempt,
+  direction: Direction,
+  waits: boolean,
+): void {
+  const isBlocked = waits && errno === EAGAIN && direction === 'to_private';
+  setState(replay, vm!, gpa, size, Number.isNaN(endNs) ? replay.lastNs : endNs, (state) =>
+    isBlocked ? withBlocked(state) : withConversion(state, waits ? direction : null),
+  );
+}
+
+/** `waits`: the guest that asked for it waits until its vCPU runs again. */
+function applyResult(replay: Replay, attempt: Attempt, waits: boolean): void {
   if (isOpen(attempt)) return;
   if (!attempt.vm || !attempt.direction || Number.isNaN(attempt.gpa) || Number.isNaN(attempt.size)) return;
-  if (attempt.errno > 0) return;
   const { direction } = attempt;
+  if (attempt.errno > 0) return applyFailure(replay, attempt, direction, waits);
   const losses = lossesTillNow(replay);
   const certainty = hidesResult(attempt) ? 'assumed' : certaintyOfAttempt(attempt);
   const at = Number.isNaN(attempt.endNs) ? attempt.startNs : attempt.endNs;
-  const set = attempt.mechanism === 'vm-attributes' ? withAttribute : withShareability;
-  setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => set(state, direction, certainty, losses));
+  const isOfVm = attempt.mechanism === 'vm-attributes';
+  const set = isOfVm ? withAttribute : withShareability;
+  const discards = waits && isOfVm && direction === 'to_shared';
+  setState(replay, attempt.vm, attempt.gpa, attempt.size, at, (state) => {
+    const flipped = set(state, direction, certainty, losses);
+    return discards ? withDiscarding(flipped) : withConversion(flipped, null);
+  });
   clearPages(attempt.vm.carried, attempt);
 }
 
 /** Finds whom a finished attempt belongs to, and applies it to the state. */
 export function settleAttempt(replay: Replay, thread: Thread, attempt: Attempt): void {
   attempt.noop = !isOpen(attempt) && !(attempt.errno > 0) && isAsWanted(replay, attempt);
-  applyFlip(replay, attempt);
+  const request = requestOf(thread, attempt);
+  applyResult(replay, attempt, request !== null);
   if (attempt.direction === 'to_shared' && !(attempt.errno > 0)) thread.lastShared = attempt;
-  const own = thread.request;
-  if (own && answers(own, attempt)) {
-    attach(own, attempt);
-    return;
-  }
-  for (const request of attempt.vm?.requests ?? []) {
-    if (request !== own && request.rangeKnown && answers(request, attempt)) {
-      attach(request, attempt);
-      return;
-    }
-  }
-  settleUnasked(replay, thread, attempt);
+  if (request) attach(request, attempt);
+  else settleUnasked(replay, thread, attempt);
+}
+
+/** The wish that an attempt answers: its own thread's, else one of another vCPU whose range it is in. */
+function requestOf({ request: own }: Thread, attempt: Attempt): Request | null {
+  if (own && answers(own, attempt)) return own;
+  for (const request of attempt.vm?.requests ?? [])
+    if (request !== own && request.rangeKnown && answers(request, attempt)) return request;
+  return null;
 }
 
 function outcomeOf(attempt: Attempt): Outcome {
@@ -250,12 +305,15 @@ function coveredBytes(request: Request): number {
   return bytes;
 }
 
-/** Whether an ioctl that answered this request would have been seen: only then its absence says anything. */
-function absenceCounts(replay: Replay, request: Request): boolean {
-  if (lostWithin(replay, request.exitNs, replay.lastNs)) return false;
+/**
+ * Whether an ioctl that answered this request would have been seen: only then its absence says anything. A recorder may
+ * have followed the vCPU threads alone, and another thread converts: one conversion of the VM must have been seen.
+ */
+function absenceCounts(replay: Replay, { vm, exitNs }: Request): boolean {
+  if (vm === null || lostWithin(replay, exitNs, replay.lastNs)) return false;
   const { sources } = replay;
-  if (sources.ioctls && sources.ioctlExits) return request.vm?.usesIoctls ?? true;
-  return sources.attrEvents && (request.vm?.usesAttrEvents ?? false);
+  if (sources.ioctls && sources.ioctlExits) return vm.usesIoctls && (vm.usesAttrEvents || vm.inPlace);
+  return sources.attrEvents && vm.usesAttrEvents;
 }
 
 function judge(replay: Replay, request: Request, resumed: boolean): { outcome: Outcome; certainty: Certainty } {
@@ -344,7 +402,7 @@ export function closeRequest(
   thread.request = null;
   request.vm?.requests.delete(request);
   const endNs = Number.isNaN(resumeNs) ? replay.lastNs : resumeNs;
-  markConverting(replay, request, endNs, null);
+  endConverting(replay, request, endNs);
   if (request.fault) request.fault.resumeNs = resumeNs;
   if (request.origin === 'implicit' && request.attempts.length === 0) return null;
   const { outcome, certainty } = judge(replay, request, resumed);
@@ -394,7 +452,7 @@ function keepRow(replay: Replay, request: Request, made: NewConversion): Convers
 export function noteUnforwarded(replay: Replay, thread: Thread, resumeNs: number): void {
   const { asked, exitNs, exitEvidence, vm } = thread;
   // What KVM answers on arm64: pkvm-calls.ts.
-  if (!asked || asked.way === 'pkvm-hvc') return;
+  if (!asked || asked.way === 'pkvm-hvc' || isSev(replay, vm)) return;
   if (Number.isNaN(asked.size) || !exitEvidence || !replay.sources.userExits) return;
   if (Number.isNaN(exitNs) || lostWithin(replay, exitNs, resumeNs)) return;
   const request: Request = {
@@ -452,7 +510,7 @@ export function abandonRequest(replay: Replay, thread: Thread, atNs: number): vo
   if (!request) return;
   thread.request = null;
   request.vm?.requests.delete(request);
-  markConverting(replay, request, atNs, null);
+  endConverting(replay, request, atNs);
   if (request.origin === 'implicit' && request.attempts.length === 0) return;
   const last = request.attempts[request.attempts.length - 1];
   const isDone = last !== undefined && !(last.errno > 0) && !mayGoOn(request, last);

@@ -7,7 +7,8 @@ import type { Facts } from './facts.js';
 import type { GmemIndex } from './gmems.js';
 import type { TaskFacts } from './processes.js';
 import type { References } from './references.js';
-import type { Replay, VmState } from './state.js';
+import type { Certainty } from './identity.js';
+import { lostWithin, type Replay, type VmState } from './state.js';
 import type { Statement } from './vocabulary.js';
 
 export interface Results {
@@ -48,6 +49,17 @@ export function isTeardown(
 ): boolean {
   if (replay.identity.endOfThread(tid) > droppedNs) return false;
   return droppedNs > vm.lastRunNs || droppedNs >= endOf(vm, facts);
+}
+
+/**
+ * How sure it is that something was held from `fromNs` to `toNs` (NaN: to the end). Its end may be among lost events, or
+ * ends not recorded at all (`showsEnds`): that it still is, is a guess then; an end that was seen may be another's.
+ */
+export function certaintyOfHold({ replay }: Results, fromNs: number, toNs: number, showsEnds: boolean): Certainty {
+  const isOpen = Number.isNaN(toNs);
+  if (isOpen && !showsEnds) return 'assumed';
+  if (!lostWithin(replay, fromNs, isOpen ? Infinity : toNs)) return 'observed';
+  return isOpen ? 'assumed' : 'inferred';
 }
 
 /** End of a VM: its own event, or the end of the last of its vCPU threads; NaN where neither was seen. */

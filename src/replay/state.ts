@@ -277,6 +277,8 @@ export interface Thread {
     size: number;
     fd: number;
     offset: number;
+    /** Known once it is committed; the ioctl may fail all the same. */
+    inode: number;
     ts: number;
   } | null;
 }
@@ -289,10 +291,16 @@ export interface Sources {
   readonly vmAttrRet: boolean;
   readonly gmemAttrProbe: boolean;
   readonly gmemAttrRet: boolean;
+  readonly bindRet: boolean;
+  /** The series whose ioctl on a guest_memfd converts in place (reference chapter 02 §2, §3); null: none was seen. */
+  readonly inPlaceBy: 'attributes' | 'convert' | null;
   readonly guestExits: boolean;
   readonly guestEntries: boolean;
   readonly guestFaults: boolean;
   readonly hypercalls: boolean;
+  readonly guestFaults: boolean;
+  /** Numbers of inodes whose pages are of several devices: each is its own only within a device. */
+  readonly sharedInodes: ReadonlySet<number>;
   readonly userExits: boolean;
   readonly pageRefs: boolean;
   readonly spteRequested: boolean;
@@ -361,6 +369,8 @@ export interface Replay {
   /** Where a thread's events show that some between are missing, without a marker. */
   readonly gaps: Gap[];
   lastNs: number;
+  /** The last event has passed: what is open stays open. */
+  isOver: boolean;
 }
 
 function makeVmState(identity: VmIdentity): VmState {
@@ -427,6 +437,7 @@ export function makeReplay(identity: Identity, sources: Sources, lost: readonly 
     vcpusMade: new Set(),
     gaps: [],
     lastNs: 0,
+    isOver: false,
   };
 }
 

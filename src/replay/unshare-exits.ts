@@ -4,7 +4,7 @@
  * guest run and stops it at its next touch of the page. One wish is one row, whatever the number of exits.
  */
 import { PAGE_SIZE } from '../base/units.js';
-import { withAttribute, withConversion } from './axes.js';
+import { withAttribute, withBlocked, withConversion } from './axes.js';
 import { evidenceOf, known, type MemoryEvent } from './event.js';
 import type { Certainty } from './identity.js';
 import { addCallRow } from './pkvm-calls.js';
@@ -44,7 +44,7 @@ function reopen(replay: Replay, thread: Thread, row: Conversion, ts: number): vo
   if (!isKnown(row)) return;
   const losses = lossesTillNow(replay);
   setState(replay, row.vm!, row.gpa, row.size, ts, (state) =>
-    withConversion(withAttribute(state, 'to_shared', 'inferred', losses), 'to_private'),
+    withBlocked(withAttribute(state, 'to_shared', 'inferred', losses)),
   );
 }
 
@@ -59,6 +59,7 @@ export function noteUnshareExit(replay: Replay, thread: Thread, ev: MemoryEvent)
   const open = replay.pkvm.unshares.get(thread.tid);
   if (open) {
     open.chunks++;
+    if (isKnown(open)) setState(replay, open.vm!, open.gpa, open.size, ev.ts, withBlocked);
     return;
   }
   const { asked } = thread;
@@ -137,6 +138,8 @@ export function abandonUnshare(replay: Replay, tid: number): void {
   const row = replay.pkvm.unshares.get(tid);
   if (!row) return;
   replay.pkvm.unshares.delete(tid);
+  if (isKnown(row) && !replay.isOver)
+    setState(replay, row.vm!, row.gpa, row.size, replay.lastNs, (state) => withConversion(state, null));
   if (row.outcome === 'pending') {
     row.outcome = 'unknown';
     if (row.certainty === 'observed') row.certainty = 'inferred';

@@ -6,7 +6,7 @@ import type { Gmem } from './gmems.js';
 import { tidOf } from './lives.js';
 import type { Reference } from './references.js';
 import type { AttemptRecord, Conversion } from './state.js';
-import { isTeardown, writeTable, type Tables } from './result-tables.js';
+import { certaintyOfHold, isTeardown, writeTable, type Tables } from './result-tables.js';
 
 const EAGAIN = 11;
 /** Pages of one call are taken (and dropped) within this time. */
@@ -137,7 +137,9 @@ function writeRuns(tables: Tables): void {
         dropped_comm: Number.isNaN(droppedTid) ? null : tasks.commOf(droppedTid),
         blocks_conversion: hit?.id ?? null,
         holder_end_ns: ns(replay.identity.endOfThread(tid)),
-        certainty: mayBeOver(tables, run) ? 'assumed' : 'observed',
+        certainty: mayBeOver(tables, run)
+          ? 'assumed'
+          : certaintyOfHold(tables, run.takenNs, run.droppedNs, tables.references.showsDrops()),
       });
     }
     if (!replay.sources.pageRefs) writeSuspected(tables, blocked, (row) => writer.add(row));
@@ -216,7 +218,9 @@ function writeMappings(tables: Tables): void {
         page_gone_ns: ns(m.pageGoneNs),
         blocks_conversion: null,
         flip_conversion: null,
-        certainty: m.isAmbiguous ? 'inferred' : 'observed',
+        certainty: m.isAmbiguous
+          ? 'inferred'
+          : certaintyOfHold(tables, m.mappedNs, m.unmappedNs, references.showsUnmaps()),
       });
     }
   });

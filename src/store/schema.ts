@@ -185,7 +185,11 @@ export const RESULT_TABLES: readonly TableDef[] = [
         'VARCHAR NOT NULL',
         'axis B2, the guest_memfd’s own attribute of the offset: private, shared, unknown',
       ),
-      col('conversion', 'VARCHAR NOT NULL', 'axis C: idle, to_private, to_shared'),
+      col(
+        'conversion',
+        'VARCHAR NOT NULL',
+        'axis C: idle, to_private, to_shared; blocked: to private, held up by references; discarding: shared, the private copy not yet gone',
+      ),
       col('state', 'VARCHAR NOT NULL', 'the display state of reference chapter 03'),
       certainty,
     ],

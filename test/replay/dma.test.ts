@@ -68,6 +68,8 @@ describe('DMA mappings', () => {
       ioctl('0x3b71', maps('vmm', 0x100000, 0, PAGE)),
       ioctl('0x3b85', maps('vmm', 0x200000, PAGE, PAGE)),
       maps('other', 0x300000, 2 * PAGE, PAGE),
+      // Unmapping is recorded.
+      unmaps('other', 0x900000, PAGE),
     );
     expect(told.dma_map).toMatchObject([
       { iova: 0x100000, offset: 0, how: 'vfio-type1', unmapped_ns: null, certainty: 'observed' },

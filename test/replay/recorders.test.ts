@@ -125,9 +125,28 @@ describe('nothing but kvm:*', () => {
     const told = await analyse(
       traceText([life('shared'), life('private').replaceAll('vcpu0:', 'again:')], { cast, tgids: false }),
     );
-    expect(told.vm).toHaveLength(2);
-    expect(told.vm.every((vm) => vm['certainty'] !== 'observed')).toBe(true);
+    expect(told.vm).toMatchObject([{ certainty: 'assumed' }, { certainty: 'assumed' }]);
+    expect(told.vcpu).toMatchObject([{ certainty: 'assumed' }, { certainty: 'assumed' }]);
     expect(told.finding).toEqual([]);
+  });
+
+  it('vCPUs of different numbers and one name may be of two VMMs just as well: one VM by assumption', async () => {
+    const cast: Cast = { vcpu0: 'CPU 0/KVM-101 (100) [000]', vcpu1: 'CPU 1/KVM-201 (200) [001]' };
+    const story = `vcpu0: ${kvmEntry(0)}\nvcpu1: ${kvmEntry(1)}`;
+    const told = await analyse(traceText([story], { cast, tgids: false }));
+    expect(told.vm).toMatchObject([{ certainty: 'assumed', how: 'threads of one name that run a guest' }]);
+    expect(told.vcpu).toMatchObject([
+      { vcpu: 0, certainty: 'assumed' },
+      { vcpu: 1, certainty: 'assumed' },
+    ]);
+    const withTgids = await analyse(traceText([story], { cast: { ...cast, vcpu1: 'CPU 1/KVM-102 (100) [001]' } }));
+    expect(withTgids.vm).toMatchObject([{ certainty: 'inferred' }]);
+    expect(withTgids.vcpu).toMatchObject([{ certainty: 'inferred' }, { certainty: 'inferred' }]);
+  });
+
+  it('a lone vCPU thread is a VM of its own, inferred', async () => {
+    const told = await analyse(traceText([`vcpu0: ${kvmEntry(0)}`], { tgids: false }));
+    expect(told.vm).toMatchObject([{ certainty: 'inferred' }]);
   });
 
   it('a second VM of the process while the first one runs is none of its boots', async () => {

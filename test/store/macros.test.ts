@@ -100,7 +100,7 @@ describe('state_diff', () => {
         state_after: 'shared',
         attribute_before: null,
         attribute_after: 'shared',
-        certainty: 'observed',
+        certainty: 'unknown',
       },
     ]);
   });

@@ -5,16 +5,16 @@
 -- param skew_ns = 100000 : events this close together may be out of order, ns
 -- param count = 1 : cases that count
 WITH own AS (
-  SELECT gmem_id, vm_id, inode FROM gmem WHERE inode IS NOT NULL AND certainty IN ('observed', 'inferred')
-), cache AS (
+  SELECT gmem_id, vm_id, inode, dev FROM gmem WHERE inode IS NOT NULL AND certainty IN ('observed', 'inferred')
+), pages AS (
   -- Folios of more than one page say nothing of the pages inside.
-  SELECT o.gmem_id, o.vm_id, e.* FROM (
-    SELECT *, true AS is_add FROM {event? filemap.mm_filemap_add_to_page_cache: i_ino, s_dev, pfn, index, order?} WHERE coalesce("order", 0) = 0
-    UNION ALL BY NAME
-    SELECT *, false AS is_add FROM {event? filemap.mm_filemap_delete_from_page_cache: i_ino, s_dev, pfn, index, order?} WHERE coalesce("order", 0) = 0
-  ) e JOIN own o ON o.inode = e.i_ino
+  SELECT *, true AS is_add FROM {event? filemap.mm_filemap_add_to_page_cache: i_ino, s_dev, pfn, index, order?} WHERE coalesce("order", 0) = 0
+  UNION ALL BY NAME
+  SELECT *, false AS is_add FROM {event? filemap.mm_filemap_delete_from_page_cache: i_ino, s_dev, pfn, index, order?} WHERE coalesce("order", 0) = 0
+), cache AS (
   -- The number of an inode is its own only within a device.
-  WHERE (SELECT count(DISTINCT s_dev) FROM {event? filemap.mm_filemap_add_to_page_cache: i_ino, s_dev} d WHERE d.i_ino = e.i_ino) = 1
+  SELECT o.gmem_id, o.vm_id, e.* FROM pages e JOIN own o ON o.inode = e.i_ino
+  WHERE coalesce(o.dev = e.s_dev, (SELECT count(DISTINCT d.s_dev) FROM pages d WHERE d.i_ino = e.i_ino) = 1)
 ), ordered AS (
   SELECT *, lag(is_add) OVER at_page AS was_add, lag(ts_ns) OVER at_page AS last_ns, lag(pfn) OVER at_page AS last_pfn,
     lead(is_add) OVER at_page AS next_add, lead(ts_ns) OVER at_page AS next_ns,

@@ -33,6 +33,11 @@ FROM {event kvm.kvm_vm_set_mem_attributes: start, end, attr};
 SELECT 'vmgexit' AS kind, vcpu_id AS vcpu, exit_reason AS value
 FROM {event kvm.kvm_vmgexit_enter: vcpu_id, exit_reason};
 
+-- What a page state change came to, as KVM tells the guest in SW_EXITINFO2 (sev_es_unmap_ghcb, arch/x86/kvm/svm/sev.c).
+SELECT 'hypercall_done' AS kind, vcpu_id AS vcpu, info2 AS result
+FROM {event kvm.kvm_vmgexit_exit: vcpu_id, exit_reason, info2}
+WHERE exit_reason = 2147483664;
+
 SELECT 'vmgexit_msr' AS kind, vcpu_id AS vcpu, ghcb_gpa AS value
 FROM {event kvm.kvm_vmgexit_msr_protocol_enter: vcpu_id, ghcb_gpa};
 

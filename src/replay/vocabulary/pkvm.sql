@@ -47,6 +47,11 @@ FROM {probe kvm_smccc_call_handler: vcpu_id?, func, a1};
 SELECT 'system_reset' AS kind, vcpu_id AS vcpu, func AS value
 FROM {probe kvm_psci_call: vcpu_id?, func};
 
+-- KVM_SYSTEM_EVENT_RESET and _SHUTDOWN (include/uapi/linux/kvm.h), as the PSCI calls that lead to them.
+SELECT 'system_reset' AS kind, CASE type WHEN 2 THEN 2214592521 ELSE 2214592520 END AS value
+FROM {probe kvm_prepare_system_event: type}
+WHERE type IN (1, 2);
+
 SELECT 'hyp_enter' AS kind, reason AS value, vcpu AS extra
 FROM {event hypervisor.hyp_enter: reason, vcpu};
 

@@ -74,6 +74,9 @@ SELECT 'bind_done' AS kind, kvm AS vm_key, slot AS extra, pages(base_gfn) AS add
   pages(pgoff) AS value, ino AS inode
 FROM {probe kvm_gmem_commit_memory_region: kvm, slot?, base_gfn, npages, pgoff, ino};
 
+SELECT 'bind_ret' AS kind, ret AS result
+FROM {retprobe kvm_gmem_commit_memory_region: ret};
+
 SELECT 'unbind' AS kind, pages(base_gfn) AS address, pages(npages) AS size
 FROM {probe kvm_gmem_unbind: base_gfn|base, npages|n};
 
@@ -91,6 +94,13 @@ FROM {probe kvm_gmem_get_folio: ino, index};
 
 SELECT 'hypercall_done' AS kind, vcpu AS vcpu, ret AS result
 FROM {probe complete_hypercall_exit: vcpu, ret};
+
+-- Each chunk of a MapGPA, and the whole of a page state change: what the VMM, or KVM, answered.
+SELECT 'hypercall_done' AS kind, ret AS result
+FROM {probe tdx_complete_vmcall_map_gpa: ret};
+
+SELECT 'hypercall_done' AS kind, ret AS result
+FROM {probe snp_complete_psc: ret};
 
 SELECT 'run_enter' AS kind, kvm AS vm_key, vcpu_id AS vcpu, reason AS value, u1 AS address, u2 AS size, u0 AS extra,
   u3 AS fd, ret AS result

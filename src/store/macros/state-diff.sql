@@ -1,5 +1,6 @@
 -- state_diff(t1, t2): ranges whose display state is not the same at t1 and t2 (ns). A side that knows nothing of a
--- range is NULL. Ranges are cut where either side has a border; `certainty` is the weaker of the two sides.
+-- range is NULL. Ranges are cut where either side has a border; `certainty` is the weaker of the two sides,
+-- unknown where one of them knows nothing.
 CREATE OR REPLACE MACRO state_diff(t1, t2) AS TABLE
 WITH
   side AS (
@@ -36,7 +37,10 @@ WITH
       max(s.state) FILTER (s.side = 2) AS state_after,
       max(s.attribute) FILTER (s.side = 1) AS attribute_before,
       max(s.attribute) FILTER (s.side = 2) AS attribute_after,
-      max(list_position(['observed', 'inferred', 'assumed', 'unknown'], s.certainty)) AS doubt
+      CASE
+        WHEN min(s.side) < max(s.side) THEN max(list_position(['observed', 'inferred', 'assumed', 'unknown'], s.certainty))
+        ELSE 4
+      END AS doubt
     FROM piece AS p
     JOIN placed AS s
       ON s.vm_id IS NOT DISTINCT FROM p.vm_id
