@@ -63,3 +63,6 @@ export function formatSeconds(ns: bigint): string {
   const abs = negative ? -ns : ns;
   return `${negative ? '-' : ''}${abs / 1_000_000_000n}.${String(abs % 1_000_000_000n).padStart(9, '0')}`;
 }
+
+/** Physical addresses have no more bits (x86's MAXPHYADDR, arm64's FEAT_LPA2), nor has a file of memory: above is damage. */
+export const END_OF_MEMORY = 2 ** 52;

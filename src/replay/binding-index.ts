@@ -2,7 +2,7 @@
  * Finds the binding of a page or a descriptor while the trace goes by. Where no probe names memslots there are as many
  * bindings as pages were faulted in, and each of their events asks: a lookup must not cost their number.
  */
-import { PAGE_SIZE } from '../base/units.js';
+import { END_OF_MEMORY, PAGE_SIZE } from '../base/units.js';
 import { changeRange, makeIntervalMap, stateAt, type IntervalMap } from './intervals.js';
 import type { Binding, VmState } from './state.js';
 
@@ -72,6 +72,8 @@ function addPlace(index: BindingIndex, place: number): void {
 
 /** Keeps a binding. */
 export function addBinding(index: BindingIndex, binding: Binding): void {
+  const { gpa, offset, size } = binding;
+  if (!(Math.min(gpa, offset) >= 0 && Math.max(gpa, offset) + (size || 0) <= END_OF_MEMORY)) return;
   addPlace(index, index.all.push(binding) - 1);
 }
 

@@ -2,7 +2,7 @@
  * Requests: from the exit by which a guest asks (or faults on the wrong view) until its vCPU runs again, and the
  * conversion rows made of them (reference chapter 02, chapter 07 §0). One request waits on one vCPU thread.
  */
-import { PAGE_SIZE } from '../base/units.js';
+import { END_OF_MEMORY, PAGE_SIZE } from '../base/units.js';
 import { isSev } from './platforms.js';
 import { sharedBitOf } from './shared-bit.js';
 import { logInterval } from './interval-log.js';
@@ -80,6 +80,7 @@ export function setState(
   nowNs: number,
   change: (state: number) => number,
 ): void {
+  if (!(gpa >= 0 && gpa + size <= END_OF_MEMORY)) return;
   changeRange(vm.map, gpa / PAGE_SIZE, size / PAGE_SIZE, change, nowNs, (first, count, state, sinceNs) => {
     if (sinceNs < nowNs) logInterval(replay.intervals, vm, first, count, state, sinceNs, nowNs);
   });
