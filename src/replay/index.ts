@@ -47,7 +47,6 @@ function settleSources(
     inPlaceBy,
     guestExits: came('guest_exit'),
     guestEntries: came('guest_entry'),
-    guestFaults: came('guest_fault'),
     hypercalls: came('hypercall'),
     guestFaults: came('guest_fault'),
     userExits: came('user_exit'),

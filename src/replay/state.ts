@@ -296,7 +296,6 @@ export interface Sources {
   readonly inPlaceBy: 'attributes' | 'convert' | null;
   readonly guestExits: boolean;
   readonly guestEntries: boolean;
-  readonly guestFaults: boolean;
   readonly hypercalls: boolean;
   readonly guestFaults: boolean;
   /** Numbers of inodes whose pages are of several devices: each is its own only within a device. */

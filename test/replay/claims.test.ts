@@ -108,7 +108,7 @@ describe('a pin', () => {
     ['still held, but no drop of any page is recorded', [pin], 'assumed'],
     ['still held, events lost since', [pin, drained, lost, drained], 'assumed'],
     ['dropped', [pin, unpin], 'observed'],
-    ['dropped, events lost between', [pin, lost, unpin], 'inferred'],
+    ['dropped, events lost between', [pin, lost, unpin], 'assumed'],
     ['dropped, events lost later', [pin, unpin, drained, lost, drained], 'observed'],
   ] as const)('%s', async (_what, story, certainty) => {
     const told = await tell(RUNNING, touched, ...story, END);
