@@ -308,12 +308,13 @@ function coveredBytes(request: Request): number {
 
 /**
  * Whether an ioctl that answered this request would have been seen: only then its absence says anything. A recorder may
- * have followed the vCPU threads alone, and another thread converts: one conversion of the VM must have been seen.
+ * have followed the vCPU threads alone, and another thread converts: the VM's making must have been seen, or a conversion.
  */
 function absenceCounts(replay: Replay, { vm, exitNs }: Request): boolean {
   if (vm === null || lostWithin(replay, exitNs, replay.lastNs)) return false;
   const { sources } = replay;
-  if (sources.ioctls && sources.ioctlExits) return vm.usesIoctls && (vm.usesAttrEvents || vm.inPlace);
+  if (sources.ioctls && sources.ioctlExits)
+    return vm.usesIoctls && (vm.usesAttrEvents || vm.inPlace || !Number.isNaN(vm.identity.type));
   return sources.attrEvents && vm.usesAttrEvents;
 }
 

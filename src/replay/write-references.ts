@@ -97,8 +97,12 @@ function blocks(tables: Tables, run: Run, { conversion, attempt }: Blocked): boo
   return isHeld && at < run.offset + run.size && at + size > run.offset;
 }
 
-/** Events are missing while it was held: its end may be among them, and the drop that was seen another's. */
-function mayBeOver({ replay }: Tables, { takenNs, droppedNs }: Run): boolean {
+/**
+ * Events are missing while it was held: its end may be among them, and the drop that was seen another's. So it may be
+ * where no drop at all is recorded.
+ */
+function mayBeOver({ replay, references }: Tables, { takenNs, droppedNs }: Run): boolean {
+  if (Number.isNaN(droppedNs) && !references.showsDrops()) return true;
   const until = Number.isNaN(droppedNs) ? replay.lastNs : droppedNs;
   // A stretch ends with the first event after it, which may be the taking itself.
   const isIn = ({ from, to }: { readonly from: number; readonly to: number }): boolean =>
@@ -137,9 +141,7 @@ function writeRuns(tables: Tables): void {
         dropped_comm: Number.isNaN(droppedTid) ? null : tasks.commOf(droppedTid),
         blocks_conversion: hit?.id ?? null,
         holder_end_ns: ns(replay.identity.endOfThread(tid)),
-        certainty: mayBeOver(tables, run)
-          ? 'assumed'
-          : certaintyOfHold(tables, run.takenNs, run.droppedNs, tables.references.showsDrops()),
+        certainty: mayBeOver(tables, run) ? 'assumed' : 'observed',
       });
     }
     if (!replay.sources.pageRefs) writeSuspected(tables, blocked, (row) => writer.add(row));
