@@ -229,7 +229,7 @@ const RULE_MACROS = `
     WHEN abs(ns) >= 1e9 THEN printf('%.2f s', ns / 1e9)
     WHEN abs(ns) >= 1e8 THEN printf('%.0f ms', ns / 1e6)
     WHEN abs(ns) >= 1e6 THEN printf('%.1f ms', ns / 1e6)
-    WHEN abs(ns) >= 1e3 THEN printf('%.1f us', ns / 1e3)
+    WHEN abs(ns) >= 1e3 THEN printf('%.1f µs', ns / 1e3)
     ELSE printf('%d ns', CAST(ns AS BIGINT)) END;
   CREATE OR REPLACE MACRO fmt_hex(n) AS CASE WHEN n IS NULL THEN '?' ELSE '0x' || lower(to_hex(CAST(n AS BIGINT))) END;
   CREATE OR REPLACE MACRO fmt_bytes(n) AS CASE
@@ -240,7 +240,9 @@ const RULE_MACROS = `
   CREATE OR REPLACE MACRO fmt_range(gpa, size) AS CASE
     WHEN gpa IS NULL THEN 'an unknown range'
     ELSE concat('gpa ', fmt_hex(gpa), '+', fmt_bytes(size)) END;
-  CREATE OR REPLACE MACRO fmt_count(n) AS format('{:,}', CAST(round(n) AS BIGINT));`;
+  CREATE OR REPLACE MACRO fmt_count(n) AS format('{:,}', CAST(round(n) AS BIGINT));
+  CREATE OR REPLACE MACRO fmt_counted(n, noun) AS concat(fmt_count(n), ' ', noun, CASE WHEN round(n) = 1 THEN '' ELSE 's' END);
+  CREATE OR REPLACE MACRO one_or_more(n, one, more) AS CASE WHEN round(n) = 1 THEN one ELSE more END;`;
 
 /** fmt_ns where the clock counts no time: a number of that unit is no duration. */
 function spanMacro(unit: string): string {

@@ -340,7 +340,7 @@ describe('clocks', () => {
   });
 
   it('local: stamps of two CPUs may disagree, what one thread did on one CPU does not', async () => {
-    // CPU 1 runs 400 us behind: its lines come in the file's order, its stamps do not.
+    // CPU 1 runs 400 µs behind: its lines come in the file's order, its stamps do not.
     const text = traceText(story).replace(
       /^(.*\[001\] \.\.\.\.\.\s+)(\d+)\.(\d{6}):/gm,
       (_, head: string, s: string, us: string) => {

@@ -77,9 +77,9 @@ intervals AS (
 SELECT 'error' AS severity,
   CASE WHEN lost_within(min(since_ns), max(until_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, gmem_id, NULL::INTEGER AS vcpu,
-  CASE what WHEN 'stores' THEN concat('the VM''s attribute and the guest_memfd''s disagree on ', fmt_count(sum(size) / 4096),
-      ' page(s) from ', fmt_range(min(gpa), 4096), ' for ', fmt_ns(max(until_ns - since_ns)))
-    ELSE concat(fmt_count(sum(size) / 4096), ' page(s) from offset ', fmt_hex(min("offset")), ' are private at gpa ', fmt_hex(min(gpa)),
+  CASE what WHEN 'stores' THEN concat('the VM''s attribute and the guest_memfd''s disagree on ', fmt_counted(sum(size) / 4096, 'page'),
+      ' from ', fmt_range(min(gpa), 4096), ' for ', fmt_ns(max(until_ns - since_ns)))
+    ELSE concat(fmt_counted(sum(size) / 4096, 'page'), ' from offset ', fmt_hex(min("offset")), one_or_more(sum(size) / 4096, ' is', ' are'), ' private at gpa ', fmt_hex(min(gpa)),
       ' and shared at gpa ', fmt_hex(min(other_gpa)), ' for ', fmt_ns(max(until_ns - since_ns))) END AS title,
   min(since_ns) AS since_ns, max(until_ns) AS until_ns, CAST(sum(size) / 4096 AS BIGINT) AS count, min(certainty) AS certainty,
   CASE what WHEN 'stores' THEN 'both ioctls are used on one VM: use the guest_memfd''s alone where it is there'
@@ -89,7 +89,7 @@ FROM lasting GROUP BY vm_id, gmem_id, what HAVING sum(size) / 4096 >= $pages
 UNION ALL BY NAME
 SELECT 'error' AS severity, CASE WHEN bool_and(lost_within(ts_ns - after_ns, ts_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(count(DISTINCT gpa)), ' page(s) of the guest_memfd were mapped into the guest while their attribute was shared, the first ', fmt_range(arg_min(gpa, ts_ns), 4096),
+  concat(fmt_counted(count(DISTINCT gpa), 'page'), ' of the guest_memfd mapped into the guest while the attribute was shared, the first ', fmt_range(arg_min(gpa, ts_ns), 4096),
     ', ', fmt_ns(arg_min(after_ns, ts_ns)), ' after it was set') AS title,
   min(ts_ns) AS since_ns, max(ts_ns) AS until_ns, count(DISTINCT gpa) AS count, 'inferred' AS certainty,
   'KVM maps the file only where the attribute is private: an attribute change may be missing without a sign (a filter); if not, it is the kernel' AS hint,
@@ -99,7 +99,7 @@ UNION ALL BY NAME
 SELECT CASE WHEN sum(faults) > 0 THEN 'error' ELSE 'warning' END AS severity,
   CASE WHEN lost_within(min(since_ns), max(since_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, NULL::INTEGER AS gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(sum(size) / 4096), ' page(s) from ', fmt_range(min(gpa), 4096), ' are private in memslot ', slot, ', which has no guest_memfd',
+  concat(fmt_counted(sum(size) / 4096, 'page'), ' from ', fmt_range(min(gpa), 4096), one_or_more(sum(size) / 4096, ' is', ' are'), ' private in memslot ', slot, ', which has no guest_memfd',
     CASE WHEN bool_or(is_before) THEN '; they were set before the memslot came' ELSE '' END,
     CASE WHEN sum(faults) > 0 THEN concat('; ', fmt_count(sum(faults)), ' memory faults there') ELSE '' END) AS title,
   min(since_ns) AS since_ns, max(until_ns) AS until_ns, CAST(sum(size) / 4096 AS BIGINT) AS count, min(certainty) AS certainty,

@@ -77,7 +77,7 @@ SELECT CASE WHEN class = 'half' THEN 'warning' ELSE 'error' END AS severity, CAS
   concat(coalesce(direction, 'conversion of'), ' ', fmt_range(gpa, size), ': ',
     CASE class
       WHEN 'dropped' THEN concat('the vCPU ran on without it, and the guest faulted on the memory ', fmt_ns(open_ns), ' later')
-      WHEN 'half' THEN concat('the vCPU ran on with a part of it, ', attempts, ' ioctl(s) that do not cover the range')
+      WHEN 'half' THEN concat('the vCPU ran on with a part of it, ', fmt_counted(attempts, 'ioctl'), one_or_more(attempts, ' that does', ' that do'), ' not cover the range')
       WHEN 'running' THEN concat('the vCPU runs on, and the memory was not converted in the ', fmt_ns(open_ns), ' to the end of the trace')
       WHEN 'ended' THEN concat('asked, not answered when its thread ended ', fmt_ns(open_ns), ' later')
       ELSE concat('asked, not answered in the ', fmt_ns(open_ns), ' to the end of the trace') END,
@@ -96,7 +96,7 @@ SELECT CASE WHEN class = 'half' THEN 'warning' ELSE 'error' END AS severity, CAS
     CASE WHEN h.said IS NULL THEN NULL ELSE concat('met: ', h.said) END,
     CASE WHEN e IS NULL THEN NULL ELSE concat('thread ', tid, ' last left its CPU ', CASE e.value WHEN 1 THEN 'ready to run' WHEN 4 THEN 'to sleep uninterruptibly' ELSE 'to sleep' END,
       ' ', fmt_ns(e.ts - exit_ns), ' after the exit') END,
-    CASE WHEN c.others IS NULL THEN NULL ELSE concat('of the ', c.others, ' other vCPU', CASE WHEN c.others > 1 THEN 's ' ELSE ' ' END, c.running, ' ran on') END,
+    CASE WHEN c.others IS NULL THEN NULL ELSE concat('of ', fmt_counted(c.others, 'other vCPU'), ', ', c.running, ' ran on') END,
     CASE WHEN n > 1 THEN concat('all: ', ranges) END,
     CASE WHEN class IN ('ended', 'dropped', 'half') THEN 'proof that it cannot come any more' ELSE concat('open for more than ', fmt_ns($open_ns)) END
   ], lambda line: line IS NOT NULL) AS details,

@@ -72,7 +72,7 @@ WITH flips AS (
 )
 SELECT CASE WHEN is_alias OR cost_ns * 100 > $warn_share * (until_ns - since_ns) THEN 'warning' ELSE 'info' END AS severity,
   'fail' AS verdict, vm_id, gmem_id, vcpu,
-  concat(fmt_count(places), ' place(s) from gpa ', fmt_hex(gpa), ' flipped ', fmt_count(n), ' times in ', fmt_ns(until_ns - since_ns),
+  concat(fmt_counted(places, 'place'), ' from gpa ', fmt_hex(gpa), ' flipped ', fmt_count(n), ' times in ', fmt_ns(until_ns - since_ns),
     CASE WHEN is_implicit THEN ', each time by a fault' ELSE '' END, ', ', fmt_ns(cost_ns), ' of stops in all') AS title,
   list_filter([
     concat(printf('%.1f', n / greatest((until_ns - since_ns) / 1e9, 1e-3)), ' flips a second'),

@@ -189,11 +189,11 @@ SELECT
     CASE WHEN w.said IS NULL THEN NULL ELSE concat('met: ', w.said) END,
     CASE WHEN is_compared THEN concat('usual here for such sizes: ', fmt_ns(usual), CASE WHEN bucket = 513 THEN ' a page' ELSE '' END, ' (median of ', samples,
         '); a stall is over ', fmt_ns($min_ns), ' and over ', $factor, ' x that, ', fmt_ns($factor * usual))
-      ELSE concat('only ', samples, ' such conversions to compare with',
+      ELSE concat('only ', fmt_counted(samples, 'such conversion'), ' to compare with',
         CASE WHEN usual IS NULL THEN '' ELSE concat(' (median ', fmt_ns(usual), CASE WHEN bucket = 513 THEN ' a page' ELSE '' END, ')') END, ', so a stall is over ', fmt_ns($alone_ns),
         '; from ', $min_samples, ' on it would be over ', fmt_ns($min_ns), ' and over ', $factor, ' x their median') END,
     CASE WHEN whole_ns > $watchdog_ns THEN concat('longer than the guest''s watchdog waits (', fmt_ns($watchdog_ns), '): it may have said soft lockup') END,
-    CASE WHEN c.others IS NULL THEN NULL ELSE concat('of the ', c.others, ' other vCPU', CASE WHEN c.others > 1 THEN 's ' ELSE ' ' END, c.running, ' ran on meanwhile (', fmt_count(c.entries), ' entries)',
+    CASE WHEN c.others IS NULL THEN NULL ELSE concat('of ', fmt_counted(c.others, 'other vCPU'), ', ', c.running, ' ran on meanwhile (', fmt_count(c.entries), one_or_more(c.entries, ' entry)', ' entries)'),
       CASE WHEN c.stopped > 0 THEN concat(', ', c.stopped, ' stood still for a conversion of its own, too (', c.who_stopped, ')') ELSE '' END,
       CASE WHEN c.idle > 0 THEN concat(', ', c.idle, ' did not run') ELSE '' END) END,
     CASE WHEN worst.others IS NULL THEN NULL ELSE concat('also ', worst.others, CASE WHEN n > 5 THEN ', …' ELSE '' END) END

@@ -61,7 +61,7 @@ stale AS (
 SELECT 'warning' AS severity,
   CASE WHEN bool_and(lost_within(from_ns, end_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(sum(size) / 4096), ' page(s) from offset ', fmt_hex(min("offset")), ' became shared and kept their private copy for ',
+  concat(fmt_counted(sum(size) / 4096, 'page'), ' from offset ', fmt_hex(min("offset")), ' became shared and kept the private copy for ',
     fmt_ns(max(end_ns - from_ns)), CASE WHEN bool_or(is_used_again) THEN '; later conversions found the old copy again' ELSE '' END) AS title,
   [concat('allocated twice: ', fmt_bytes(any_value(z.peak)), ' at the peak, ', fmt_bytes(coalesce(sum(size) FILTER (end_ns >= (SELECT trace_end FROM ends)), 0)), ' at the end of the trace; of ',
     CAST(100 * coalesce(sum(size) FILTER (is_used_again), 0) / sum(size) AS INTEGER), ' % the old copy was used again')] AS details,
@@ -72,7 +72,7 @@ FROM lasting JOIN sizes z USING (vm_id, gmem_id) GROUP BY vm_id, gmem_id HAVING 
 UNION ALL BY NAME
 SELECT 'warning' AS severity, CASE WHEN bool_and(lost_within(request_ns, commit_ns + $after_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, min(gmem_id) AS gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(sum(size) / 4096), ' page(s) from ', fmt_range(min(gpa), 4096), ' became private and kept their shared copy; after ', fmt_count(max(n)), ' other conversions the VMM discarded it') AS title,
+  concat(fmt_counted(sum(size) / 4096, 'page'), ' from ', fmt_range(min(gpa), 4096), ' became private and kept the shared copy; after ', fmt_count(max(n)), ' other conversions the VMM discarded it') AS title,
   NULL::VARCHAR[] AS details, min(commit_ns) AS since_ns, max(commit_ns) AS until_ns, CAST(sum(size) / 4096 AS BIGINT) AS count, 'inferred' AS certainty,
   'the VMM must discard the shared copy (madvise, or a hole in its file) after converting to private; look why it did not' AS hint,
   list(evidence ORDER BY commit_ns)[1:10] AS evidence

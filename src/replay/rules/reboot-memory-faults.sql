@@ -109,7 +109,7 @@ SELECT CASE WHEN n >= $error_excess AND cost_ns > $error_ratio * estimate_ns THE
   list_filter([
     concat(fmt_count(n), ' pages in ', fmt_count(runs), ' runs of contiguous memory, the longest ', fmt_count(longest), ' pages; ', fmt_count(exits), ' exits, ', printf('%.1f', exits / n), ' a page'),
     concat('most of them in ', top),
-    CASE WHEN window_ns > 0 THEN concat(CAST(100 * least(cost_ns / (window_ns * vcpus), 1) AS INTEGER), ' % of the time of ', vcpus, ' vCPU(s) in the boot so far, ', fmt_ns(window_ns), ' from the reboot to the last of them (',
+    CASE WHEN window_ns > 0 THEN concat(CAST(100 * least(cost_ns / (window_ns * vcpus), 1) AS INTEGER), ' % of the time of ', fmt_counted(vcpus, 'vCPU'), ' in the boot so far, ', fmt_ns(window_ns), ' from the reboot to the last of them (',
       fmt_ns($quiet_ns), ' without one, or ', fmt_ns($boot_ns), ', end it)') END,
     CASE WHEN is_new_vm THEN 'the guest was made anew' ELSE concat('the memory was left as it was at the reboot, ', fmt_count(shared_pages), ' pages shared') END,
     CASE WHEN to_private BETWEEN 1 AND n - 1 THEN concat(fmt_count(to_private), ' of them wanted private, ', fmt_count(n - to_private), ' shared') END,

@@ -86,7 +86,7 @@ held AS (
 )
 SELECT CASE WHEN is_leak THEN 'error' ELSE 'warning' END AS severity, CASE WHEN doubtful THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(pages), ' page(s) at offset ', fmt_hex(first_offset), ': ',
+  concat(fmt_counted(pages, 'page'), ' at offset ', fmt_hex(first_offset), ': ',
     CASE how WHEN 'pin' THEN 'pinned' WHEN 'dma' THEN 'pinned' WHEN 'get' THEN 'referenced' ELSE 'a reference is held' END,
     CASE WHEN tid IS NOT NULL THEN concat(' by ', coalesce(comm, 'thread'), ' (', tid, ')') ELSE '' END,
     CASE WHEN is_leak THEN ' and never dropped' ELSE ' and not dropped to the end of the trace' END,
@@ -96,7 +96,7 @@ SELECT CASE WHEN is_leak THEN 'error' ELSE 'warning' END AS severity, CASE WHEN 
     concat('taken ', CASE how WHEN 'pin' THEN CASE WHEN is_fast THEN 'as a pin by GUP-fast (+1, then +1023)' ELSE 'as a pin (+1024)' END WHEN 'dma' THEN 'as a pin (+1024) for DMA' WHEN 'get' THEN 'as a plain reference (+1)' ELSE 'unseen, before the first try that failed' END,
       CASE WHEN tid IS NOT NULL THEN concat(' by thread ', tid) ELSE '' END, ', held for ', fmt_ns(age_ns), CASE WHEN stacks IS NOT NULL THEN '; its stack is among the evidence' ELSE '' END),
     CASE WHEN seen_count IS NOT NULL THEN concat('the kernel counted ', seen_count, ' when it was taken, the trace explains ', expected_count, ': others are from before or not recorded') END,
-    CASE WHEN blocking > 0 THEN concat(fmt_count(failed), ' tries of ', fmt_count(conversions), ' conversion(s) to private failed on it',
+    CASE WHEN blocking > 0 THEN concat(fmt_count(failed), ' tries of ', fmt_counted(conversions, 'conversion'), ' to private failed on it',
       CASE WHEN vcpus <> '' THEN concat(', which vCPU ', vcpus, ' asked for') ELSE '' END) ELSE 'no conversion met it' END,
     CASE WHEN class = 'unmapped' THEN concat('leaked, not busy: its DMA mapping was taken down ', fmt_ns(trace_end - unmapped_ns), ' before the end of the trace')
       WHEN class = 'ended' THEN concat('leaked, not busy: its holder had ended ', fmt_ns(trace_end - holder_end_ns), ' before the end of the trace')
@@ -111,7 +111,7 @@ SELECT CASE WHEN is_leak THEN 'error' ELSE 'warning' END AS severity, CASE WHEN 
 FROM summed
 UNION ALL BY NAME
 SELECT 'warning' AS severity, CASE WHEN bool_and(lost_within(ts_ns, ts_ns + $orphan_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict, vm_id, gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(count(*)), ' page(s) from offset ', fmt_hex(min(page) * 4096), ' left the file and were not freed in ', fmt_ns($orphan_ns)) AS title,
+  concat(fmt_counted(count(*), 'page'), ' from offset ', fmt_hex(min(page) * 4096), ' left the file without being freed in ', fmt_ns($orphan_ns)) AS title,
   [concat(fmt_bytes(count(*) * 4096), ' that nobody can use; the other pages that left the file were freed')] AS details,
   min(ts_ns) AS since_ns, max(ts_ns) AS until_ns, count(*) AS count, 'inferred' AS certainty,
   'a reference keeps them: record page_ref to see whose (a page in an idle CPU''s batch of additions to the LRU looks the same)' AS hint,
@@ -122,7 +122,7 @@ FROM gone WHERE NOT is_freed
 GROUP BY vm_id, gmem_id
 UNION ALL BY NAME
 SELECT 'info' AS severity, 'pass' AS verdict, vm_id, gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(pages), ' page(s) at offset ', fmt_hex(first_offset), ' held', CASE WHEN tid IS NOT NULL THEN concat(' by ', coalesce(comm, 'thread'), ' (', tid, ')') ELSE '' END,
+  concat(fmt_counted(pages, 'page'), ' at offset ', fmt_hex(first_offset), ' held', CASE WHEN tid IS NOT NULL THEN concat(' by ', coalesce(comm, 'thread'), ' (', tid, ')') ELSE '' END,
     ' for ', CASE WHEN n > 1 THEN 'up to ' ELSE '' END, fmt_ns(age_ns), CASE WHEN blocking > 0 THEN ', in the way of a conversion' ELSE '' END) AS title,
   since_ns, until_ns, n AS count, certainty,
   CASE reason WHEN 'busy' THEN 'busy, not leaked: its holder dropped it'

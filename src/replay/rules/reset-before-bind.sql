@@ -39,7 +39,7 @@ WITH boots AS (
 SELECT CASE WHEN sum(faults) > 0 THEN 'warning' ELSE 'info' END AS severity,
   CASE WHEN lost_within(min(reboot_ns), max(bound_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, min(gmem_id) AS gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(sum(size) / 4096), ' page(s) left shared before reboot ', epoch, ' were bound at ', fmt_range(min(gpa), arg_min(size, gpa)),
+  concat(fmt_counted(sum(size) / 4096, 'page'), ' left shared before reboot ', epoch, one_or_more(sum(size) / 4096, ' was', ' were'), ' bound at ', fmt_range(min(gpa), arg_min(size, gpa)),
     ' after the reset to private, which did not cover that',
     CASE WHEN sum(faults) > 0 THEN concat('; ', fmt_count(sum(faults)), ' of them faulted') ELSE '' END) AS title,
   min(reset_ns) AS since_ns, max(bound_ns) AS until_ns, CAST(sum(size) / 4096 AS BIGINT) AS count, min(certainty) AS certainty,

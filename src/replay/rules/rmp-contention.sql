@@ -85,12 +85,12 @@ SELECT CASE what WHEN 'failed' THEN 'error' WHEN 'spin' THEN 'error' WHEN 'large
   CASE WHEN what IN ('spin', 'rate') AND lost_within(since_ns, until_ns) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   p.vm_id, NULL::INTEGER AS gmem_id, CAST(vcpu AS INTEGER) AS vcpu,
   CASE what
-    WHEN 'repeated' THEN concat(fmt_count(pages), ' page(s) from ', fmt_range(gpa, 4096), ' had ', $repeats, ' RMP faults and more within ', fmt_ns($within_ns))
+    WHEN 'repeated' THEN concat(fmt_counted(pages, 'page'), ' from ', fmt_range(gpa, 4096), ' had ', $repeats, ' RMP faults and more within ', fmt_ns($within_ns))
     WHEN 'storm' THEN concat('up to ', fmt_count(p.n), ' 2 MiB RMP entries a second were split',
       CASE WHEN r.n > 0 THEN concat(', ', printf('%.1f', r.n / (SELECT count(*) FROM rmp WHERE rmp_level >= 2 AND rmp.vm_id = p.vm_id)), ' mappings set anew for each') ELSE '' END)
     WHEN 'rate' THEN concat('up to ', fmt_count(p.n), ' RMP faults a second, more than ', $installs, ' for each mapping that was set')
-    WHEN 'large' THEN concat(fmt_count(p.n), ' RMP fault(s) on 2 MiB entries from ', fmt_range(gpa, 4096), ', where guest_memfd has pages of 4 KiB only')
-    WHEN 'slow' THEN concat(fmt_count(p.n), ' RMP fault(s) took up to ', fmt_ns(status), ' from the exit on (', fmt_range(gpa, 4096), '), over ', $gap_factor, ' x the usual')
+    WHEN 'large' THEN concat(fmt_counted(p.n, 'RMP fault'), ' on 2 MiB entries from ', fmt_range(gpa, 4096), ', where guest_memfd has pages of 4 KiB only')
+    WHEN 'slow' THEN concat(fmt_counted(p.n, 'RMP fault'), ' took up to ', fmt_ns(status), ' from the exit on (', fmt_range(gpa, 4096), '), over ', $gap_factor, ' x the usual')
     WHEN 'failed' THEN concat('splitting an RMP entry failed ', fmt_count(p.n), ' times (PSMASH returned ', status, ')')
     ELSE concat('the guest faults on the RMP at ', fmt_range(gpa, 4096), CASE WHEN pages > 1 THEN concat(' and ', pages - 1, ' more') ELSE '' END,
       ' again and again (', fmt_count(p.n), ' times) and nothing handles it') END AS title,

@@ -29,7 +29,7 @@ WITH groups AS (
   WHERE c.request = 'snp-psc-msr' AND c.outcome = 'done' AND c.request_ns - b.from_ns > $boot_ns AND c.certainty IN ('observed', 'inferred')
 )
 SELECT 'info' AS severity, 'fail' AS verdict, g.vm_id, min(gmem_id) AS gmem_id, arg_max(vcpu, rank) AS vcpu,
-  concat(fmt_count(sum(n)), ' requests ', direction, ' of ', fmt_count(sum(pages)), ' neighbouring pages in ', fmt_count(count(*)), ' run(s), the longest ', max(n),
+  concat(fmt_count(sum(n)), ' requests ', direction, ' of ', fmt_count(sum(pages)), ' neighbouring pages in ', fmt_counted(count(*), 'run'), ', the longest ', max(n),
     ' from gpa ', fmt_hex(arg_max(gpa, rank)), '; merged they would have saved about ', fmt_ns(sum((n - 1) * f.cost_ns))) AS title,
   min(since_ns) AS since_ns, max(until_ns) AS until_ns, sum(n) AS count, min(certainty) AS certainty,
   CASE WHEN origin = 'implicit' THEN 'the guest relies on faults: let it ask for the range, or let the VMM convert around the fault'
@@ -39,7 +39,7 @@ FROM (SELECT *, struct_pack(n := n, since := -since_ns, tid := tid) AS rank FROM
 GROUP BY g.vm_id, direction, origin
 UNION ALL BY NAME
 SELECT 'info' AS severity, 'fail' AS verdict, vm_id, min(gmem_id) AS gmem_id, arg_max(vcpu, rank) AS vcpu,
-  concat('the VMM split ', fmt_count(count(*)), ' request(s) ', direction, ' into ', fmt_count(sum(n)), ' ioctls of ', printf('%.1f', sum(size) / 4096 / sum(n)), ' pages each, the most (', max(n),
+  concat('the VMM split ', fmt_counted(count(*), 'request'), ' ', direction, ' into ', fmt_count(sum(n)), ' ioctls of ', printf('%.1f', sum(size) / 4096 / sum(n)), ' pages each, the most (', max(n),
     ') for ', fmt_range(arg_max(gpa, rank), arg_max(size, rank)), '; ', fmt_ns(sum(in_ioctl)), ' in them') AS title,
   min(request_ns) AS since_ns, max(commit_ns) AS until_ns, CAST(sum(n) AS BIGINT) AS count, min(certainty) AS certainty,
   'let the VMM set the whole range with one ioctl: KVM walks it in one go, over memslots, too' AS hint,
@@ -47,7 +47,7 @@ SELECT 'info' AS severity, 'fail' AS verdict, vm_id, min(gmem_id) AS gmem_id, ar
 FROM (SELECT *, struct_pack(n := n, since := -request_ns) AS rank FROM split) GROUP BY vm_id, direction
 UNION ALL BY NAME
 SELECT 'info' AS severity, 'fail' AS verdict, vm_id, min(gmem_id) AS gmem_id, min(vcpu) AS vcpu,
-  concat(fmt_count(count(*)), ' page(s) were asked for one by one by the GHCB MSR protocol, the last ', fmt_ns(max(after_ns)), ' after the boot began') AS title,
+  concat(fmt_counted(count(*), 'page'), one_or_more(count(*), ' was', ' were'), ' asked for one by one by the GHCB MSR protocol, the last ', fmt_ns(max(after_ns)), ' after the boot began') AS title,
   min(request_ns) AS since_ns, max(coalesce(resume_ns, request_ns)) AS until_ns, count(*) AS count, min(certainty) AS certainty,
   'this protocol is for the time before a vCPU has its GHCB: look why the guest has none' AS hint,
   list(evidence_of(evidence_trace, evidence_cpu, evidence_seq, evidence_ns) ORDER BY request_ns)[1:10] AS evidence

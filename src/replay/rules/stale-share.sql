@@ -27,7 +27,7 @@ SELECT 'warning' AS severity,
   CASE WHEN EXISTS (SELECT 1 FROM lost l WHERE coalesce(l.from_ns, 0) <= coalesce(g.boot_end, g.trace_end)
     AND coalesce(l.to_ns, 9223372036854775807) >= g.reboot_ns) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, NULL::INTEGER AS gmem_id, NULL::INTEGER AS vcpu,
-  concat(fmt_count(n), ' page(s) from ', fmt_range(gpa, 4096), ' were shared before reset ', epoch,
+  concat(fmt_counted(n, 'page'), ' from ', fmt_range(gpa, 4096), one_or_more(n, ' was', ' were'), ' shared before reset ', epoch,
     ' and never taken back after it') AS title,
   reboot_ns AS since_ns, coalesce(boot_end, trace_end) AS until_ns, CAST(n AS BIGINT) AS count, certainty,
   'the host can still read and write them, and the new boot does not know: make a new VM on reset, or let the guest''s firmware unshare' AS hint,

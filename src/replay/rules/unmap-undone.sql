@@ -46,7 +46,7 @@ WITH tries AS (
 SELECT CASE WHEN max(failed) >= $failed THEN 'warning' ELSE 'info' END AS severity,
   CASE WHEN bool_and(lost_within(since_ns, until_ns)) THEN 'inconclusive' ELSE 'fail' END AS verdict,
   vm_id, min(gmem_id) AS gmem_id, arg_max(vcpu, rank) AS vcpu,
-  concat(fmt_count(sum(pages)), ' page(s) of ', fmt_range(arg_max(gpa, rank), arg_max(size, rank)), ' were faulted in again by ',
+  concat(fmt_counted(sum(pages), 'page'), ' of ', fmt_range(arg_max(gpa, rank), arg_max(size, rank)), one_or_more(sum(pages), ' was', ' were'), ' faulted in again by ',
     coalesce((SELECT max(comm) FROM task WHERE task.tid = toucher), 'thread'), ' (', toucher, ') between ', CASE WHEN bool_and(is_first) THEN 'its unmap and the first try' ELSE 'two tries' END, ' to make it private; ',
     max(failed), ' tries failed after that', CASE WHEN count(*) > 1 THEN concat('; ', count(*), ' conversions met this') ELSE '' END) AS title,
   [concat(fmt_ns(sum(until_ns - since_ns)), ' from the touch to the try after it, and each try unmaps the range anew')] AS details,

@@ -45,6 +45,10 @@ export function causeOf(title: string): string {
     .replace(/;\s*\d+ such \w+/, '')
     .replace(NUMBER, '#')
     .replace(/#(?:\s?\+\s?#)+/g, '#')
+    // one page was, two pages were
+    .replace(/(# (?:RMP |other |such )?[a-z]+)s\b/g, '$1')
+    .replace(/\bwere\b/g, 'was')
+    .replace(/\bare\b/g, 'is')
     .trim();
 }
 

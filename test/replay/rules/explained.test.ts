@@ -22,10 +22,10 @@ describe('conversion-stall', () => {
     });
     expect(findings).toHaveLength(1);
     expect(findings[0]).toContain(
-      'to userspace 10.0 us, before the first ioctl 490.0 us, ioctl 1.5 ms = 750.0 us a page, after it 48.0 ms (1.0 ms to KVM_RUN, 47.0 ms in KVM)',
+      'to userspace 10.0 µs, before the first ioctl 490.0 µs, ioctl 1.5 ms = 750.0 µs a page, after it 48.0 ms (1.0 ms to KVM_RUN, 47.0 ms in KVM)',
     );
-    expect(findings[0]).toContain('100.0 us (median of 31); a stall is over 10.0 ms and over 8 x that, 800.0 us');
-    expect(findings[0]).toContain('of the 1 other vCPU 1 ran on meanwhile (2 entries)');
+    expect(findings[0]).toContain('100.0 µs (median of 31); a stall is over 10.0 ms and over 8 x that, 800.0 µs');
+    expect(findings[0]).toContain('of 1 other vCPU, 1 ran on meanwhile (2 entries)');
     expect(findings[0]).toContain('KVM_RUN came soon, but the vCPU did not enter the guest');
   });
 
@@ -106,7 +106,7 @@ describe('conversion-stall', () => {
     const large = (ms: number): Fields => conversion(1000, { ...stop, size: 4096 * PAGE, stop_ns: ms * 1_000_000 });
     const first = await explain('conversion-stall', { tables: { conversion: [...some, large(400)] } });
     expect(first.findings).toEqual([]);
-    expect(first.dismissed).toEqual([expect.stringContaining('it is large: 97.7 us a page, where 100.0 us is usual')]);
+    expect(first.dismissed).toEqual([expect.stringContaining('it is large: 97.7 µs a page, where 100.0 µs is usual')]);
     const slow = await explain('conversion-stall', { tables: { conversion: [...some, large(40_000)] } });
     expect(slow.findings).toHaveLength(1);
   });
@@ -125,7 +125,7 @@ describe('conversion-never-completed', () => {
     expect(findings[0]).toContain('3 such requests');
     expect(findings[0]).toContain('it is in the VMM: no ioctl tried, no KVM_RUN');
     expect(findings[0]).toContain('thread 101 last left its CPU to sleep uninterruptibly');
-    expect(findings[0]).toContain('of the 1 other vCPU 1 ran on');
+    expect(findings[0]).toContain('of 1 other vCPU, 1 ran on');
   });
 
   it('tells an ioctl that does not return', async () => {
@@ -141,7 +141,7 @@ describe('conversion-never-completed', () => {
     const half = conversion(1000, { outcome: 'failed', last_errno: 0, certainty: 'inferred', size: 8 * PAGE });
     const { findings } = await judge('conversion-never-completed', { tables: { conversion: [half] } });
     expect(findings).toEqual([expect.objectContaining({ severity: 'warning', verdict: 'fail' })]);
-    expect(findings[0]!.title).toContain('1 ioctl(s) that do not cover the range');
+    expect(findings[0]!.title).toContain('1 ioctl that does not cover the range');
   });
 
   it('sees a guest hang whose range nobody saw', async () => {
@@ -213,7 +213,7 @@ describe('reboot-memory-faults', () => {
       '20 pages in 1 runs of contiguous memory, the longest 20 pages; 20 exits, 1.0 a page',
     );
     expect(findings[0]).toContain('most of them in gpa 0x0+80K');
-    expect(findings[0]).toContain('% of the time of 2 vCPU(s) in the boot');
+    expect(findings[0]).toContain('% of the time of 2 vCPUs in the boot');
     const apart = await explain('reboot-memory-faults', { tables: { ...tables, memory_fault: stale(20, 2) } });
     expect(apart.findings[0]).toContain('20 pages in 20 runs');
   });

@@ -19,7 +19,7 @@ describe('conversion-stall', () => {
       ],
     });
     expect(findings[0]).toContain(
-      'of the 3 other vCPUs 1 ran on meanwhile (0 entries), 1 stood still for a conversion of its own, too (vcpu2), 1 did not run',
+      'of 3 other vCPUs, 1 ran on meanwhile (0 entries), 1 stood still for a conversion of its own, too (vcpu2), 1 did not run',
     );
   });
 
@@ -44,7 +44,7 @@ describe('conversion-stall', () => {
       tables: { conversion: [...usual.slice(0, 5), conversion(1000, { ...stop, resume_ms: 26_000, stop_ns: 25e9 })] },
     });
     expect(findings[0]).toContain(
-      'only 6 such conversions to compare with (median 100.0 us), so a stall is over 100 ms; from 20 on it would be over 10.0 ms and over 8 x their median',
+      'only 6 such conversions to compare with (median 100.0 µs), so a stall is over 100 ms; from 20 on it would be over 10.0 ms and over 8 x their median',
     );
     expect(findings[0]).toContain("longer than the guest's watchdog waits (20.00 s)");
   });
@@ -57,7 +57,7 @@ describe('conversion-ping-pong', () => {
   it('lists runs of memory that flipped equally often, the rate, and the bytes that moved', async () => {
     const rows = [...flips(8, { size: 4 * PAGE }), ...flips(6, { gpa: 4 * PAGE }), ...flips(6, { gpa: 5 * PAGE })];
     const { findings } = await explain('conversion-ping-pong', { tables: { conversion: rows } });
-    expect(findings[0]).toContain('gpa 0x0+16K 8 times, 800.0 us; gpa 0x4000+8K 6 times, 600.0 us');
+    expect(findings[0]).toContain('gpa 0x0+16K 8 times, 800.0 µs; gpa 0x4000+8K 6 times, 600.0 µs');
     expect(findings[0]).toContain('28.6 flips a second');
     expect(findings[0]).toContain('176K of memory moved between its two places');
   });
@@ -112,7 +112,7 @@ describe('small-conversions', () => {
 
   it('tells a request that the VMM split', async () => {
     expect(await titles([asked], parts(16))).toEqual([
-      'the VMM split 1 request(s) to_shared into 16 ioctls of 1.0 pages each, the most (16) for gpa 0x0+64K; 8.0 ms in them',
+      'the VMM split 1 request to_shared into 16 ioctls of 1.0 pages each, the most (16) for gpa 0x0+64K; 8.0 ms in them',
     ]);
   });
 
@@ -128,7 +128,7 @@ describe('small-conversions', () => {
     });
     const rows = times(9, (k) => conversion(1000 + k, { request: 'snp-psc-msr', gpa: k * PAGE }));
     expect(await titles(rows, [], boot(-70_000))).toEqual([
-      '9 page(s) were asked for one by one by the GHCB MSR protocol, the last 71.01 s after the boot began',
+      '9 pages were asked for one by one by the GHCB MSR protocol, the last 71.01 s after the boot began',
     ]);
     expect(await titles(rows, [], boot(0))).toEqual([]);
   });

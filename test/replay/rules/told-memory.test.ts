@@ -41,7 +41,7 @@ describe('refcount-leak', () => {
     expect(findings).toHaveLength(1);
     expect(findings[0]).toContain('pinned by vhost (200) and not dropped to the end of the trace');
     expect(findings[0]).toContain('taken as a pin by GUP-fast (+1, then +1023) by thread 200');
-    expect(findings[0]).toContain('5 tries of 1 conversion(s) to private failed on it, which vCPU 0 asked for');
+    expect(findings[0]).toContain('5 tries of 1 conversion to private failed on it, which vCPU 0 asked for');
     expect(findings[0]).toContain('leaked or busy');
     expect((await judge('refcount-leak', facts(5))).findings[0]).toMatchObject({ severity: 'warning' });
   });
@@ -91,7 +91,7 @@ describe('attribute-mismatch', () => {
 
   it('tells a page of the file that is mapped while its attribute is shared', async () => {
     expect(await titles('attribute-mismatch', used(2000))).toEqual([
-      'error: 1 page(s) of the guest_memfd were mapped into the guest while their attribute was shared, the first gpa 0x3000+4K, 1.00 s after it was set',
+      'error: 1 page of the guest_memfd mapped into the guest while the attribute was shared, the first gpa 0x3000+4K, 1.00 s after it was set',
     ]);
     expect((await judge('attribute-mismatch', withLosses(used(2000)))).findings).toMatchObject([
       { verdict: 'inconclusive' },
@@ -133,7 +133,7 @@ describe('attribute-mismatch', () => {
 
   it('tells private memory in a memslot without guest_memfd', async () => {
     expect(await titles('attribute-mismatch', slot(0, null))).toEqual([
-      'warning: 1 page(s) from gpa 0x0+4K are private in memslot 2, which has no guest_memfd; they were set before the memslot came',
+      'warning: 1 page from gpa 0x0+4K is private in memslot 2, which has no guest_memfd; they were set before the memslot came',
     ]);
     const [told] = await titles('attribute-mismatch', slot(0, null, [memoryFault(600)]));
     expect(told).toMatch(/^error: .*; 1 memory faults there$/);
@@ -179,7 +179,7 @@ describe('punch-missing', () => {
 
   it('tells a shared copy that stays where the VMM discards all others', async () => {
     expect(await titles('punch-missing', facts([0, 1, 2, 3, 5]))).toEqual([
-      'warning: 1 page(s) from gpa 0x4000+4K became private and kept their shared copy; after 5 other conversions the VMM discarded it',
+      'warning: 1 page from gpa 0x4000+4K became private and kept the shared copy; after 5 other conversions the VMM discarded it',
     ]);
   });
 

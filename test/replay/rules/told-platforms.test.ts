@@ -52,7 +52,7 @@ describe('rmp-contention', () => {
       return rmp(rows, exits);
     };
     expect(await told('rmp-contention', faults(20))).toEqual([
-      'info: 5 RMP fault(s) took up to 20.0 ms from the exit on (gpa 0x0+4K), over 8 x the usual',
+      'info: 5 RMP faults took up to 20.0 ms from the exit on (gpa 0x0+4K), over 8 x the usual',
     ]);
     expect(await told('rmp-contention', faults(0.5))).toEqual([]);
   });
@@ -160,7 +160,7 @@ describe('unmap-undone before the first try', () => {
 
   it('is told', async () => {
     expect(await told('unmap-undone', facts(1000.02, 1000.04))).toEqual([
-      'info: 1 page(s) of gpa 0x0+4K were faulted in again by io-thread (300) between its unmap and the first try to make it private; 0 tries failed after that',
+      'info: 1 page of gpa 0x0+4K was faulted in again by io-thread (300) between its unmap and the first try to make it private; 0 tries failed after that',
     ]);
   });
 

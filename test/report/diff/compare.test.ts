@@ -245,7 +245,7 @@ describe('findings', () => {
       '# memory faults after reboot # on pages left shared, # in all',
     ],
     [
-      '1,024 page(s) at offset 0x1f000: pinned by io (99) and never dropped',
+      '1,024 pages at offset 0x1f000: pinned by io (99) and never dropped',
       '# page at offset #: pinned by io and never dropped',
     ],
     ['most of it in to_userspace', 'most of it in to_userspace'],

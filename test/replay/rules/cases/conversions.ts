@@ -151,7 +151,7 @@ export const CONVERSION_CASES: readonly RuleCase[] = [
     what: 'a page that is flipped eight times in 0.7 s',
     hit: { tables: { conversion: flipped(8, 100) } },
     severity: 'info',
-    title: /^1 place\(s\) from gpa 0x0 flipped 8 times in 700 ms, 800\.0 us of stops in all$/,
+    title: /^1 place from gpa 0x0 flipped 8 times in 700 ms, 800\.0 µs of stops in all$/,
     miss: {
       'where it is flipped once a second': { tables: { conversion: flipped(8, 1000) } },
       'by the VMM': { tables: { conversion: flipped(8, 100, { origin: 'vmm' }) } },
@@ -175,7 +175,7 @@ export const CONVERSION_CASES: readonly RuleCase[] = [
     hit: { tables: { conversion: neighbours(10, 0.5) } },
     severity: 'info',
     title:
-      /^10 requests to_shared of 10 neighbouring pages in 1 run\(s\), the longest 10 from gpa 0x0; merged they would have saved about 900\.0 us$/,
+      /^10 requests to_shared of 10 neighbouring pages in 1 run, the longest 10 from gpa 0x0; merged they would have saved about 900\.0 µs$/,
     miss: {
       'where they are seven': { tables: { conversion: neighbours(7, 0.5) } },
       'where time passes between': { tables: { conversion: neighbours(10, 5) } },

@@ -165,7 +165,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
     hit: afterReboot(stale(120)),
     severity: 'error',
     title:
-      /^120 memory faults after reboot 1 on pages left shared, 121 ms in all; resetting the 64 shared pages would have cost about 64\.0 us$/,
+      /^120 memory faults after reboot 1 on pages left shared, 121 ms in all; resetting the 64 shared pages would have cost about 64\.0 µs$/,
     miss: {
       'below 16': afterReboot(stale(15)),
       'on one page again and again': afterReboot(stale(120, { gpa: 0 })),
@@ -179,7 +179,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
     what: 'a pin whose holder ended 58 s ago',
     hit: { tables: { page_ref: [pin()] } },
     severity: 'error',
-    title: /^1 page\(s\) at offset 0x0: pinned by vhost \(200\) and never dropped$/,
+    title: /^1 page at offset 0x0: pinned by vhost \(200\) and never dropped$/,
     miss: {
       'where it was dropped': { tables: { page_ref: [pin({ dropped_ms: 3000, dropped_by: 'holder' })] } },
       'where its holder is still there': { tables: { page_ref: [pin({ holder_end_ms: null })] } },
@@ -227,7 +227,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
     what: 'a page that left the file and is not freed, as three others are',
     hit: punchedAndFreed([0, 1, 2, 3], [0, 1, 2]),
     severity: 'warning',
-    title: /^1 page\(s\) from offset 0x3000 left the file and were not freed in 10\.00 s$/,
+    title: /^1 page from offset 0x3000 left the file without being freed in 10\.00 s$/,
     miss: {
       'where all are freed': punchedAndFreed([0, 1, 2, 3], [0, 1, 2, 3]),
       'where none is seen being freed': punchedAndFreed([0, 1, 2, 3], []),
@@ -286,7 +286,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
     what: 'a VM and its guest_memfd that disagree for a minute',
     hit: { tables: { gmem_interval: [interval(1000, null, { state: 'mismatch', attribute: 'private' })] } },
     severity: 'error',
-    title: /^the VM's attribute and the guest_memfd's disagree on 1 page\(s\) from gpa 0x0\+4K for 59\.00 s$/,
+    title: /^the VM's attribute and the guest_memfd's disagree on 1 page from gpa 0x0\+4K for 59\.00 s$/,
     miss: {
       'for a moment': {
         tables: { gmem_interval: [interval(1000, 1500, { state: 'mismatch', attribute: 'private' })] },
@@ -316,7 +316,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
       },
     },
     severity: 'error',
-    title: /^1 page\(s\) from offset 0x0 are private at gpa 0x0 and shared at gpa 0x400000 for 59\.00 s$/,
+    title: /^1 page from offset 0x0 is private at gpa 0x0 and shared at gpa 0x400000 for 59\.00 s$/,
     miss: {
       'where both are shared': {
         tables: { gmem_interval: [interval(1000, null), interval(1000, null, { gpa: MOVED })] },
@@ -337,7 +337,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
     what: 'a private copy that stays for 49 s',
     hit: punched(50_000),
     severity: 'warning',
-    title: /^1 page\(s\) from offset 0x0 became shared and kept their private copy for 49\.00 s$/,
+    title: /^1 page from offset 0x0 became shared and kept the private copy for 49\.00 s$/,
     miss: {
       'where it is punched in time': punched(1500),
       'where it was never allocated': punched(50_000, { state: 'shared', allocation: 'unallocated' }),
@@ -351,7 +351,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
     hit: rebound([slotAt(0, 100, { to_ms: 20_005 }), slotAt(MOVED, 20_020)]),
     severity: 'warning',
     title:
-      /^1 page\(s\) left shared before reboot 1 were bound at gpa 0x400000\+4K after the reset to private, which did not cover that; 1 of them faulted$/,
+      /^1 page left shared before reboot 1 was bound at gpa 0x400000\+4K after the reset to private, which did not cover that; 1 of them faulted$/,
     miss: {
       'where it is bound where it was': rebound([slotAt(0, 100, { to_ms: 20_005 }), slotAt(0, 20_020)]),
       'where the slots never changed': rebound([slotAt(0, 100)]),
@@ -368,7 +368,7 @@ export const MEMORY_CASES: readonly RuleCase[] = [
     hit: remaps([0], 1000.04),
     severity: 'info',
     title:
-      /^1 page\(s\) of gpa 0x0\+4K were faulted in again by io-thread \(300\) between two tries to make it private; 0 tries failed after that$/,
+      /^1 page of gpa 0x0\+4K was faulted in again by io-thread \(300\) between two tries to make it private; 0 tries failed after that$/,
     miss: {
       'after the conversion': remaps([0], 1000.09),
       'before the first try': remaps([0], 999),

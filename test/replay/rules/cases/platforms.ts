@@ -79,7 +79,7 @@ export const PLATFORM_CASES: readonly RuleCase[] = [
     what: 'ten faults that ask three times each',
     hit: accepts(3),
     severity: 'info',
-    title: /^10 faults asked for their page again, up to 3 times, the slowest \(gpa 0x0\) for 200\.0 us$/,
+    title: /^10 faults asked for their page again, up to 3 times, the slowest \(gpa 0x0\) for 200\.0 µs$/,
     miss: { 'that ask once': accepts(1), 'on another platform': accepts(3, 'snp') },
     withLosses: 'inconclusive',
   },
@@ -97,7 +97,7 @@ export const PLATFORM_CASES: readonly RuleCase[] = [
       ),
     ),
     severity: 'warning',
-    title: /^4 page\(s\) from gpa 0x0\+4K had 3 RMP faults and more within 100 ms$/,
+    title: /^4 pages from gpa 0x0\+4K had 3 RMP faults and more within 100 ms$/,
     miss: {
       'with one each, as every first touch has': rmp(fourPages.map((gpa) => [100, gpa] as const)),
       'with three over a minute': rmp(
@@ -127,7 +127,7 @@ export const PLATFORM_CASES: readonly RuleCase[] = [
     what: 'an entry of 2 MiB, where pages have 4 KiB',
     hit: rmp([[100, 0]], { rmp_level: 2 }),
     severity: 'info',
-    title: /^1 RMP fault\(s\) on 2 MiB entries from gpa 0x0\+4K, where guest_memfd has pages of 4 KiB only$/,
+    title: /^1 RMP fault on 2 MiB entries from gpa 0x0\+4K, where guest_memfd has pages of 4 KiB only$/,
     miss: {
       'where the file has large pages': {
         ...rmp([[100, 0]], { rmp_level: 2 }),
@@ -172,7 +172,7 @@ export const PLATFORM_CASES: readonly RuleCase[] = [
     what: 'a page shared before a reset and never taken back',
     hit: kept([]),
     severity: 'warning',
-    title: /^1 page\(s\) from gpa 0x0\+4K were shared before reset 1 and never taken back after it$/,
+    title: /^1 page from gpa 0x0\+4K was shared before reset 1 and never taken back after it$/,
     miss: {
       'where the next boot takes it back': kept([
         interval(21_000, null, { gmem_id: null, offset: null, attribute: 'private' }),
