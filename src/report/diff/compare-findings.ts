@@ -40,16 +40,18 @@ const NUMBER = /(?<![\w-])(?:0x[0-9a-f]+|[\d.,]+)(?:\s?(?:ns|us|µs|ms|s|[KMGT]i
 
 /** The title of a finding without what differs from run to run: sizes, times, addresses, how many. */
 export function causeOf(title: string): string {
-  return title
-    .replace(/\s*\([^()]*\)/g, '')
-    .replace(/;\s*\d+ such \w+/, '')
-    .replace(NUMBER, '#')
-    .replace(/#(?:\s?\+\s?#)+/g, '#')
-    // one page was, two pages were
-    .replace(/(# (?:RMP |other |such )?[a-z]+)s\b/g, '$1')
-    .replace(/\bwere\b/g, 'was')
-    .replace(/\bare\b/g, 'is')
-    .trim();
+  return (
+    title
+      .replace(/\s*\([^()]*\)/g, '')
+      .replace(/;\s*\d+ such \w+/, '')
+      .replace(NUMBER, '#')
+      .replace(/#(?:\s?\+\s?#)+/g, '#')
+      // one page was, two pages were
+      .replace(/(# (?:RMP |other |such )?[a-z]+)s\b/g, '$1')
+      .replace(/\bwere\b/g, 'was')
+      .replace(/\bare\b/g, 'is')
+      .trim()
+  );
 }
 
 const isFailed = (finding: Finding): boolean => finding.verdict === 'fail';

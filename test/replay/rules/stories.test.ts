@@ -86,9 +86,7 @@ describe('punch-missing', () => {
 
   it('the private copy stays', async () => {
     expect(await findings('punch-missing', booted, uses, asks, runsAgain(0), elsewhere, LATER)).toEqual([
-      expect.stringMatching(
-        /^fail: 1 page from offset 0x0 became shared and kept the private copy for 6\.0\d s$/,
-      ),
+      expect.stringMatching(/^fail: 1 page from offset 0x0 became shared and kept the private copy for 6\.0\d s$/),
     ]);
   });
 
