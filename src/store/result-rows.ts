@@ -4,7 +4,7 @@
  */
 import type { LogicalType, Result, Type, Vector } from '@duckdb/node-bindings';
 import type { DuckDBValue } from '@duckdb/node-api';
-import { loadApi, loadBindings } from './native.js';
+import { loadApi, loadBindings, viewsByType, type NumberView } from './native.js';
 
 /** A value as a query gives it: 64-bit integers are bigint, narrower ones number; times and the like are text. */
 export type Value = string | number | bigint | boolean | null | readonly Value[] | { readonly [key: string]: Value };
@@ -16,8 +16,6 @@ type Values = (index: number) => Value;
 
 /** How a type's vectors are read. */
 type Reader = (vector: Vector, rows: number) => Values;
-
-type NumberView = (buffer: ArrayBufferLike, offset: number, rows: number) => ArrayLike<number | bigint>;
 
 const utf8 = new TextDecoder();
 
@@ -33,9 +31,9 @@ function viewOf<T>(
   return view(buffer, byteOffset, rows);
 }
 
-function numbers(width: number, view: NumberView): Reader {
+function numbers({ bytes, view }: NumberView): Reader {
   return (vector, rows) => {
-    const values = viewOf(vector, rows, width, view);
+    const values = viewOf(vector, rows, bytes, view);
     return (index) => values[index]!;
   };
 }
@@ -100,36 +98,11 @@ function nullable(read: Reader): Reader {
 
 function flatReader(type: Type): Reader | null {
   const { Type } = loadBindings();
-  switch (type) {
-    case Type.BOOLEAN:
-      return booleans;
-    case Type.UTINYINT:
-      return numbers(1, (b, at, n) => new Uint8Array(b, at, n));
-    case Type.USMALLINT:
-      return numbers(2, (b, at, n) => new Uint16Array(b, at, n));
-    case Type.UINTEGER:
-      return numbers(4, (b, at, n) => new Uint32Array(b, at, n));
-    case Type.UBIGINT:
-      return numbers(8, (b, at, n) => new BigUint64Array(b, at, n));
-    case Type.TINYINT:
-      return numbers(1, (b, at, n) => new Int8Array(b, at, n));
-    case Type.SMALLINT:
-      return numbers(2, (b, at, n) => new Int16Array(b, at, n));
-    case Type.INTEGER:
-      return numbers(4, (b, at, n) => new Int32Array(b, at, n));
-    case Type.BIGINT:
-      return numbers(8, (b, at, n) => new BigInt64Array(b, at, n));
-    case Type.HUGEINT:
-      return hugeInts;
-    case Type.FLOAT:
-      return numbers(4, (b, at, n) => new Float32Array(b, at, n));
-    case Type.DOUBLE:
-      return numbers(8, (b, at, n) => new Float64Array(b, at, n));
-    case Type.VARCHAR:
-      return texts;
-    default:
-      return null;
-  }
+  if (type === Type.BOOLEAN) return booleans;
+  if (type === Type.HUGEINT) return hugeInts;
+  if (type === Type.VARCHAR) return texts;
+  const view = viewsByType().get(type);
+  return view ? numbers(view) : null;
 }
 
 /** Reader of a type, null where it is none of those above, or has one of its parts. */

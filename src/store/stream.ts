@@ -2,54 +2,20 @@
  * Reading large results as typed arrays, a chunk of up to 2048 rows at a time, in bounded memory and without an object
  * per row: `stream` + `fetchChunk` + `vector_get_data`.
  */
-import type { DataChunk, Result, Type } from '@duckdb/node-bindings';
+import type { DataChunk, Result } from '@duckdb/node-bindings';
 import { TraceError } from '../base/errors.js';
 import { toTraceError, type Store } from './db.js';
-import { loadBindings } from './native.js';
-
-export type StreamArray =
-  | Uint8Array
-  | Uint16Array
-  | Uint32Array
-  | BigUint64Array
-  | Int8Array
-  | Int16Array
-  | Int32Array
-  | BigInt64Array
-  | Float32Array
-  | Float64Array;
+import { loadBindings, viewsByType, type NumberArray, type NumberView } from './native.js';
 
 export interface ColumnChunk {
   readonly rows: number;
   /** One array a column, `rows` long, of the class of its DuckDB type. Fresh memory: the caller may keep it. */
-  readonly columns: readonly StreamArray[];
+  readonly columns: readonly NumberArray[];
 }
 
-interface Reader {
-  readonly bytes: number;
-  readonly view: (buffer: ArrayBufferLike, offset: number, rows: number) => StreamArray;
-}
-
-function readersByType(): ReadonlyMap<Type, Reader> {
-  const { Type } = loadBindings();
-  return new Map<Type, Reader>([
-    [Type.BOOLEAN, { bytes: 1, view: (b, at, n) => new Uint8Array(b, at, n) }],
-    [Type.UTINYINT, { bytes: 1, view: (b, at, n) => new Uint8Array(b, at, n) }],
-    [Type.USMALLINT, { bytes: 2, view: (b, at, n) => new Uint16Array(b, at, n) }],
-    [Type.UINTEGER, { bytes: 4, view: (b, at, n) => new Uint32Array(b, at, n) }],
-    [Type.UBIGINT, { bytes: 8, view: (b, at, n) => new BigUint64Array(b, at, n) }],
-    [Type.TINYINT, { bytes: 1, view: (b, at, n) => new Int8Array(b, at, n) }],
-    [Type.SMALLINT, { bytes: 2, view: (b, at, n) => new Int16Array(b, at, n) }],
-    [Type.INTEGER, { bytes: 4, view: (b, at, n) => new Int32Array(b, at, n) }],
-    [Type.BIGINT, { bytes: 8, view: (b, at, n) => new BigInt64Array(b, at, n) }],
-    [Type.FLOAT, { bytes: 4, view: (b, at, n) => new Float32Array(b, at, n) }],
-    [Type.DOUBLE, { bytes: 8, view: (b, at, n) => new Float64Array(b, at, n) }],
-  ]);
-}
-
-function resultReaders(result: Result): Reader[] {
+function resultReaders(result: Result): NumberView[] {
   const bindings = loadBindings();
-  const known = readersByType();
+  const known = viewsByType();
   return Array.from({ length: bindings.column_count(result) }, (_, k) => {
     const reader = known.get(bindings.column_type(result, k));
     if (reader) return reader;
@@ -58,9 +24,9 @@ function resultReaders(result: Result): Reader[] {
   });
 }
 
-function readChunk(chunk: DataChunk, readers: readonly Reader[], rows: number): ColumnChunk {
+function readChunk(chunk: DataChunk, readers: readonly NumberView[], rows: number): ColumnChunk {
   const bindings = loadBindings();
-  const columns: StreamArray[] = [];
+  const columns: NumberArray[] = [];
   for (let k = 0; k < readers.length; k++) {
     const reader = readers[k]!;
     const bytes = bindings.vector_get_data(bindings.data_chunk_get_vector(chunk, k), rows * reader.bytes);

@@ -120,6 +120,22 @@ function call(us: number, what: 'share' | 'unshare', ipa: number, phys: number, 
   ];
 }
 
+/** A share of a page that was never touched: handed on to the host, which donates it, and asked again. */
+const SHARED_UNTOUCHED = [
+  ...RUNS,
+  [5002000, '0', 'hyp_enter reason=guest_exit vcpu=311'],
+  [5002005, '0', 'lab_guest_share_host handle=0x1000 vcpu_idx=0 ipa=0x80006000 phys=0x0 nr_pages=1 ret=-2'],
+  [
+    5002010,
+    '0',
+    'lab_guest_hvc handle=0x1000 vcpu_idx=0 func=0xc6000003 arg1=0x80006000 handled=0 ret=0xfffffffffffffffd',
+  ],
+  [5002020, '0', 'hyp_exit reason=eret_host vcpu=0'],
+  [5002400, '0', 'hyp_enter reason=hvc vcpu=0'],
+  [5002410, '0', 'hyp_exit reason=eret_guest vcpu=311'],
+  ...call(5002420, 'share', 0x80006000, 0x4095a000),
+] as const satisfies readonly Line[];
+
 describe('calls that EL2 answers', () => {
   it('one row a call, from the exit to the return into the guest', async () => {
     const hyp = [
@@ -151,40 +167,13 @@ describe('calls that EL2 answers', () => {
   });
 
   it('a page that was never touched is donated in between: one call, one row', async () => {
-    const hyp = [
-      ...RUNS,
-      [5002000, '0', 'hyp_enter reason=guest_exit vcpu=311'],
-      [5002005, '0', 'lab_guest_share_host handle=0x1000 vcpu_idx=0 ipa=0x80006000 phys=0x0 nr_pages=1 ret=-2'],
-      [
-        5002010,
-        '0',
-        'lab_guest_hvc handle=0x1000 vcpu_idx=0 func=0xc6000003 arg1=0x80006000 handled=0 ret=0xfffffffffffffffd',
-      ],
-      [5002020, '0', 'hyp_exit reason=eret_host vcpu=0'],
-      [5002400, '0', 'hyp_enter reason=hvc vcpu=0'],
-      [5002410, '0', 'hyp_exit reason=eret_guest vcpu=311'],
-      ...call(5002420, 'share', 0x80006000, 0x4095a000),
-    ] as const satisfies readonly Line[];
-    const told = await tell(hostText(PROTECTED), hypText(hyp));
+    const told = await tell(hostText(PROTECTED), hypText(SHARED_UNTOUCHED));
     expect(told['conversion']).toMatchObject([
       { gpa: 0x80006000, outcome: 'done', request_ns: 5002000000, resume_ns: 5002440000 },
     ]);
   });
 
   describe('events are lost while a page is donated in between', () => {
-    const hyp = [
-      ...RUNS,
-      [5002000, '0', 'hyp_enter reason=guest_exit vcpu=311'],
-      [
-        5002010,
-        '0',
-        'lab_guest_hvc handle=0x1000 vcpu_idx=0 func=0xc6000003 arg1=0x80006000 handled=0 ret=0xfffffffffffffffd',
-      ],
-      [5002020, '0', 'hyp_exit reason=eret_host vcpu=0'],
-      [5002400, '0', 'hyp_enter reason=hvc vcpu=0'],
-      [5002410, '0', 'hyp_exit reason=eret_guest vcpu=311'],
-      ...call(5002420, 'share', 0x80006000, 0x4095a000),
-    ] as const satisfies readonly Line[];
     const lostBefore = (text: string, stamp: string): string =>
       text
         .split('\n')
@@ -193,13 +182,13 @@ describe('calls that EL2 answers', () => {
 
     it('of the host: the hypervisor still tells the whole call', async () => {
       const host = hostText([...PROTECTED, [5002200, 'vcpu0', 'kvm_entry: PC: 0x000000008000009c']]);
-      const told = await tell(lostBefore(host, '5.002200:'), hypText(hyp));
+      const told = await tell(lostBefore(host, '5.002200:'), hypText(SHARED_UNTOUCHED));
       expect(told['lost']).toHaveLength(1);
       expect(told['conversion']).toMatchObject([{ outcome: 'done', request_ns: 5002000000, resume_ns: 5002440000 }]);
     });
 
     it('of the hypervisor: what the first try came to is not known', async () => {
-      const told = await tell(hostText(PROTECTED), lostBefore(hypText(hyp), '5.002400:'));
+      const told = await tell(hostText(PROTECTED), lostBefore(hypText(SHARED_UNTOUCHED), '5.002400:'));
       expect(told['lost']).toHaveLength(1);
       expect(told['conversion']).toMatchObject([
         { outcome: 'unknown', request_ns: 5002000000 },
